@@ -1,0 +1,1 @@
+"""The build: the one place that runs a plan."""

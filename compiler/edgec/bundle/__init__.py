@@ -1,0 +1,1 @@
+"""Bundles: layout, manifest, signature, verification."""

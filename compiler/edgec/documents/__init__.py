@@ -1,0 +1,1 @@
+"""Typed documents: YAML read with marks, templates, canonical bytes."""

@@ -1,0 +1,1 @@
+"""Formats: one backend each, independent of each other."""

@@ -1,0 +1,1 @@
+"""The GGUF backend, for llama.cpp."""

@@ -1,0 +1,1 @@
+"""The plan: a recipe and a target turned into actions."""

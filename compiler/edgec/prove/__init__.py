@@ -1,0 +1,1 @@
+"""Proof: an artifact compared, on its real runtime, with its source."""

@@ -1,0 +1,63 @@
+"""Nouns of a proof: what was measured, what was demanded, and what could not be verified here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Doc(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Check(_Doc):
+    """One comparison. `relation` says how `measured` must stand to `threshold`."""
+
+    name: str
+    measured: float
+    threshold: float
+    relation: Literal["<=", ">=", "=="]
+    unit: str
+    passed: bool
+    detail: str = ""
+
+
+class NotVerified(_Doc):
+    """What this build could not prove, and why."""
+
+    what: str
+    why: str
+
+
+class Sample(_Doc):
+    """A greedy continuation, for a person to read."""
+
+    prompt: str
+    text: str
+
+
+class TensorError(_Doc):
+    """How far one tensor's quantized values are from its source. `rmse` relative to the root mean square of the source."""
+
+    name: str
+    type: str
+    elements: int
+    bytes: int
+    relative_rmse: float
+
+
+class Proof(_Doc):
+    """The result of proving one artifact against its source on its runtime."""
+
+    artifact: str
+    runtime: str = Field(description="Name and version of the runtime that was used.")
+    checks: tuple[Check, ...]
+    samples: tuple[Sample, ...] = ()
+    tensors: tuple[TensorError, ...] = ()
+    not_verified: tuple[NotVerified, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check held."""
+        return all(c.passed for c in self.checks)

@@ -1,0 +1,1 @@
+"""The content-addressed store and atomic effects on disk."""

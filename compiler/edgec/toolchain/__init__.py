@@ -1,0 +1,1 @@
+"""External tools: subprocesses and pinned versions."""
