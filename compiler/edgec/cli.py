@@ -1,0 +1,124 @@
+"""The `edgec` command: finds the verb's module when it is needed, and is the only place that handles errors.
+
+Rule: an `EdgecError` ends with its own exit code; anything unexpected is a bug, ends with 1 and leaves a log to send.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import platform
+import signal
+import sys
+import traceback
+from types import FrameType
+
+import click
+
+from edgec import __version__
+from edgec.errors import EdgecError, ExitCode
+from edgec.store.atomic import write_file
+from edgec.store.paths import cache_home
+
+# Verb -> one line for `edgec --help`; the module edgec.commands.<verb> is imported only when the verb is used.
+VERBS = {
+    "build": "Build, prove and sign the bundle of a recipe.",
+    "plan": "Show what a build would do, whether it fits, and how fast it will be.",
+    "check": "Check recipes and show every mistake.",
+    "verify": "Verify a bundle: signature, digests, exact files, proof.",
+    "inspect": "Show what is in a bundle.",
+    "unpack": "Verify a bundle and write its files to a folder.",
+    "keys": "Make, show and trust signing keys.",
+    "targets": "List target profiles, or show one.",
+    "schema": "Print the JSON schema of recipes or targets.",
+    "doctor": "Check this machine and edgec's installation.",
+    "clean": "Remove stored results.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules of their own, imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command = importlib.import_module(f"edgec.commands.{cmd_name}").command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"edgec.commands.{cmd_name}.command is not a click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # Without importing eleven modules to print eleven lines.
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edgec")
+def cli() -> None:
+    """Compile a model for an edge device: one recipe in, one signed and proven bundle out."""
+
+
+def main() -> None:
+    """Entry point of the `edgec` command; never returns."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command and returns its exit code (0 ok, 1 bug, 2 input, 3 tool, 4 proof, 5 publish, 130 interrupted)."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    meta: dict[str, bool] = {}
+    try:
+        with cli.make_context("edgec", arguments) as context:
+            meta = context.meta
+            cli.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        error.show()
+        return int(ExitCode.INPUT)
+    except EdgecError as error:
+        _show(error, as_json=meta.get("edgec.json", False))
+        return int(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\ninterrupted; finished steps are kept, the next build goes on from there", err=True)
+        return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader went away (`edgec inspect | head`): not our failure, but nothing more can be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.OK)
+    except Exception:  # noqa: BLE001 - the one place where a bug becomes exit code 1 and a log
+        _show_bug()
+        return int(ExitCode.BUG)
+    return int(ExitCode.OK)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _show(error: EdgecError, *, as_json: bool) -> None:
+    if as_json:
+        diagnostics = [d.as_json() for d in error.diagnostics]
+        click.echo(json.dumps({"event": "error", "exit_code": int(error.exit_code), "diagnostics": diagnostics}))
+        return
+    click.echo(str(error), err=True)
+    if len(error.diagnostics) > 1:
+        click.echo(f"\n{len(error.diagnostics)} mistakes", err=True)
+
+
+def _show_bug() -> None:
+    log = cache_home() / "logs" / f"bug-{os.getpid()}.log"
+    header = f"edgec {__version__}, Python {platform.python_version()}, {platform.platform()}\n\n"
+    text = header + traceback.format_exc()
+    click.echo(text.splitlines()[-1], err=True)
+    try:
+        write_file(log, text.encode())
+    except EdgecError:
+        click.echo(text, err=True)
+        return
+    click.echo(f"This is a bug in edgec. Please report it with this file: {log}", err=True)

@@ -1,0 +1,84 @@
+"""How a command speaks: people get text and a progress bar, pipes get plain lines, `--json` gives one JSON object a line.
+
+Rule: results go to standard output, everything else to standard error; with `--json` the last line has `event` set to
+`result` or `error`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+import click
+
+from edgec.commands.progress import LiveProgress, PlainProgress
+from edgec.events import Event, Reporter, silent
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Output:
+    """Where one command's events and its result go."""
+
+    def __init__(self, *, as_json: bool, quiet: bool) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self._progress: LiveProgress | PlainProgress | None = None
+
+    @property
+    def reporter(self) -> Reporter:
+        """The reporter for this command's mode."""
+        if self.as_json:
+            return _json_event
+        if self.quiet:
+            return silent
+        if self._progress is None:
+            self._progress = LiveProgress() if sys.stderr.isatty() else PlainProgress()
+        return self._progress
+
+    def result(self, data: Mapping[str, Any], text: str) -> None:
+        """Shows the result: `data` with `--json`, else `text` unless `--quiet`."""
+        self.close()
+        if self.as_json:
+            _print_json({"event": "result", **data})
+        elif not self.quiet:
+            click.echo(text)
+
+    def close(self) -> None:
+        """Ends the progress display, if there is one."""
+        if self._progress is not None:
+            self._progress.close()
+            self._progress = None
+
+
+def _json_event(event: Event, /) -> None:
+    name = type(event).__name__
+    snake = "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
+    _print_json({"event": snake, **dataclasses.asdict(event)})
+
+
+def _print_json(value: Mapping[str, Any]) -> None:
+    click.echo(json.dumps(value, sort_keys=False, ensure_ascii=False))
+
+
+def output_options(function: Callable[..., R]) -> Callable[..., R]:
+    """Adds `--json` and `--quiet` and passes the `Output` as keyword `output`."""
+
+    @click.option("--json", "as_json", is_flag=True, help="One JSON object per line: events, then the result or error.")
+    @click.option("--quiet", "-q", is_flag=True, help="Only errors.")
+    @functools.wraps(function)
+    def wrapped(*args: Any, as_json: bool, quiet: bool, **kwargs: Any) -> R:
+        output = Output(as_json=as_json, quiet=quiet)
+        # The error handler in `cli` has to know how to speak.
+        click.get_current_context().find_root().meta["edgec.json"] = as_json
+        try:
+            return function(*args, output=output, **kwargs)
+        finally:
+            output.close()
+
+    return wrapped

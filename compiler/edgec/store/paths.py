@@ -1,0 +1,27 @@
+"""Where edgec keeps things: the cache (store, digests, logs, toolchains) and the configuration (keys)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def cache_home(env: Mapping[str, str] | None = None) -> Path:
+    """`$EDGEC_CACHE`, else `$XDG_CACHE_HOME/edgec`, else `~/.cache/edgec`."""
+    values = os.environ if env is None else env
+    if own := values.get("EDGEC_CACHE"):
+        return Path(own)
+    return _xdg(values, "XDG_CACHE_HOME", ".cache")
+
+
+def config_home(env: Mapping[str, str] | None = None) -> Path:
+    """`$XDG_CONFIG_HOME/edgec`, else `~/.config/edgec`."""
+    return _xdg(os.environ if env is None else env, "XDG_CONFIG_HOME", ".config")
+
+
+def _xdg(values: Mapping[str, str], name: str, fallback: str) -> Path:
+    base = values.get(name)
+    # The XDG specification demands that relative paths are ignored.
+    root = Path(base) if base and Path(base).is_absolute() else Path.home() / fallback
+    return root / "edgec"
