@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Runs one command and returns its exit code (0 ok, 1 bug, 2 input, 3 tool, 4 proof, 5 publish, 130 interrupted)."""
+    """Runs one command and returns its exit code (see `ExitCode`)."""
     signal.signal(signal.SIGTERM, _interrupt)
     meta: dict[str, bool] = {}
     try:
@@ -91,7 +91,7 @@ def run(arguments: list[str]) -> int:
         # The reader went away (`edgec inspect | head`): not our failure, but nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(ExitCode.OK)
-    except Exception:  # noqa: BLE001 - the one place where a bug becomes exit code 1 and a log
+    except Exception:  # the one place where a bug becomes exit code 1 and a log
         _show_bug()
         return int(ExitCode.BUG)
     return int(ExitCode.OK)

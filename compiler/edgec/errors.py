@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Self
 
 
 class ExitCode(IntEnum):
@@ -87,7 +88,7 @@ class EdgecError(Exception):
         super().__init__("\n\n".join(d.render() for d in diagnostics))
 
     @classmethod
-    def of(cls, message: str, *, hint: str | None = None, place: str | None = None) -> EdgecError:
+    def of(cls, message: str, *, hint: str | None = None, place: str | None = None) -> Self:
         """An error with a single diagnostic that has no span."""
         return cls(Diagnostic(message=message, hint=hint, place=place))
 

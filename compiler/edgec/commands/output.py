@@ -1,4 +1,4 @@
-"""How a command speaks: people get text and a progress bar, pipes get plain lines, `--json` gives one JSON object a line.
+"""How a command speaks: text and a progress bar, plain lines in a pipe, or JSON lines.
 
 Rule: results go to standard output, everything else to standard error; with `--json` the last line has `event` set to
 `result` or `error`.

@@ -1,4 +1,4 @@
-"""Two displays of the same events: a live bar on a terminal, sparse plain lines elsewhere. Both write to standard error."""
+"""Two displays of the same events: a live bar on a terminal, sparse plain lines elsewhere. Both on stderr."""
 
 from __future__ import annotations
 
@@ -98,7 +98,8 @@ class PlainProgress:
                     return None
                 self._last[event.action] = now
                 percent = 100 * event.done // max(1, event.total)
-                return f"{event.action}: {percent} % ({_amount(event.done, event.total, event.unit)}) {event.detail}".rstrip()
+                amount = _amount(event.done, event.total, event.unit)
+                return f"{event.action}: {percent} % ({amount}) {event.detail}".rstrip()
             case events.ActionFinished():
                 return f"{event.action}: " + ("cached" if event.cached else f"done in {event.wall_s:.1f} s")
             case events.Note():

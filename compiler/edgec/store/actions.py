@@ -112,15 +112,15 @@ class Workspace:
             for path in sorted(self.folder.iterdir()):
                 if path.name not in keep:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
-            record = {"files": [_describe(self.folder / n, d) for n, d in sorted(files.items())], "facts": dict(facts)}
-            write_file(self.folder / _RESULT, canonical_json(record))
+            records = [_describe(self.folder / n, d) for n, d in sorted(files.items())]
+            write_file(self.folder / _RESULT, canonical_json({"files": records, "facts": dict(facts)}))
             if self.final.exists():
                 # A damaged older result: lookup refused it, nobody uses it.
                 shutil.rmtree(self.final)
             self.final.parent.mkdir(parents=True, exist_ok=True)
             self.folder.rename(self.final)
             fsync_folder(self.final.parent)
-        stored = tuple(StoredFile(f["name"], f["size_bytes"], f["digest"]) for f in record["files"])
+        stored = tuple(StoredFile(f["name"], f["size_bytes"], f["digest"]) for f in records)
         return Result(self.final, stored, dict(facts))
 
 
@@ -145,7 +145,7 @@ def _unchanged(path: Path, record: Mapping[str, Any]) -> bool:
     status = path.stat()
     if status.st_size != record["size_bytes"]:
         return False
-    return status.st_mtime_ns == record["mtime_ns"] or sha256_file(path) == record["digest"]
+    return bool(status.st_mtime_ns == record["mtime_ns"] or sha256_file(path) == record["digest"])
 
 
 def _hex(key: str) -> str:

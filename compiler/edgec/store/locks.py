@@ -13,7 +13,7 @@ from edgec.store.atomic import explained
 
 @contextlib.contextmanager
 def exclusive(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Holds the lock `path`; calls `waiting` once if another process holds it. Raises ToolError if it cannot be made."""
+    """Holds the lock `path`; calls `waiting` once if another process holds it. ToolError if it cannot be made."""
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
