@@ -56,7 +56,10 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class SourceIdentity:
-    """What the source is, for keys, provenance and people. `uri`: `pkg:huggingface/...@commit` or `file:<folder name>`."""
+    """What the source is, for keys, provenance and people.
+
+    `uri`: `pkg:huggingface/<owner>/<name>@<commit>` or `file:<folder name>`.
+    """
 
     uri: str
     revision: str | None
@@ -69,7 +72,8 @@ class CheckpointHeader:
     """All of a checkpoint but its weights.
 
     `config`: config.json. `files`: contents of the small files that exist (tokenizer.json, tokenizer_config.json,
-    special_tokens_map.json, generation_config.json, tokenizer.model, modules.json, 1_Pooling/config.json, ...), by name.
+    special_tokens_map.json, generation_config.json, tokenizer.model, modules.json, 1_Pooling/config.json, ...), by
+    name.
     """
 
     config: Mapping[str, Any]
