@@ -1,0 +1,115 @@
+"""A marked document turned into a typed model, or into all of its mistakes at once.
+
+Rule: a person never sees pydantic's words; every mistake names the place, what was expected in plain words, and a hint.
+A value that came from the environment is never shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from edgec.documents.marked import MarkedDocument, Place, Step
+from edgec.documents.shape import field_at, keys_of, model_at
+from edgec.documents.wording import Wording, listed, nearest, path_text, shown, word
+from edgec.errors import Diagnostic, InputError
+
+M = TypeVar("M", bound=BaseModel)
+
+_MISTAKE = "edgec_mistake"
+_LAST = ("\U0010ffff", 0, 0)
+
+
+def mistake(message: str, hint: str, *, at: str | None = None) -> PydanticCustomError:
+    """What a model's validator raises: shown as it is, at the key `at` below the validated mapping if it exists.
+
+    Values in `message` are shown even if they came from the environment, so a validator names keys, not values.
+    """
+    return PydanticCustomError(_MISTAKE, "{said}", {"said": message, "hint": hint, "at": at})
+
+
+def parse(model_class: type[M], marked: MarkedDocument) -> M:
+    """`marked` as a `model_class`. Raises InputError with every mistake, those of the reading included."""
+    mistakes = list(marked.mistakes)
+    model: M | None = None
+    try:
+        model = model_class.model_validate(marked.data(), strict=True)
+    except ValidationError as error:
+        mistakes += _diagnostics(model_class, marked, error.errors(include_url=False))
+    if mistakes or model is None:
+        raise InputError(*ordered(mistakes))
+    return model
+
+
+def ordered(mistakes: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """Mistakes file by file in the order of the text, each once; those without a span last."""
+    unique = list(dict.fromkeys(mistakes))
+    return sorted(unique, key=lambda d: (d.span.file, d.span.line, d.span.column) if d.span else _LAST)
+
+
+def _diagnostics(model_class: type[BaseModel], marked: MarkedDocument, errors: list[ErrorDetails]) -> list[Diagnostic]:
+    """One diagnostic per place: the members of a plain union each complain about the same value."""
+    groups: dict[tuple[tuple[Step, ...], str], list[ErrorDetails]] = {}
+    for error in errors:
+        place = marked.place(*error["loc"])
+        is_key = error["type"] in ("missing", "extra_forbidden", _MISTAKE)
+        groups.setdefault((place.path, str(error["loc"]) + error["type"] if is_key else ""), []).append(error)
+    found = []
+    for group in groups.values():
+        place = marked.place(*group[0]["loc"])
+        if not getattr(place.node, "broken", False):
+            found.append(_diagnostic(model_class, marked, place, group))
+    return found
+
+
+def _diagnostic(
+    model_class: type[BaseModel], marked: MarkedDocument, place: Place, group: list[ErrorDetails]
+) -> Diagnostic:
+    error = group[0]
+    loc = error["loc"]
+    if error["type"] == "extra_forbidden":
+        return _unknown_key(model_class, place, loc)
+    if error["type"] == "missing":
+        return _missing_key(model_class, marked, loc)
+    if error["type"] == _MISTAKE:
+        context = error["ctx"]
+        at = marked.place(*loc, context["at"]) if context["at"] else place
+        return Diagnostic(context["said"], context["hint"], at.span)
+    wording: Wording = word(place, group, field_at(model_class, loc), model_at(model_class, loc))
+    return Diagnostic(wording.message, wording.hint, place.span)
+
+
+def _unknown_key(model_class: type[BaseModel], place: Place, loc: tuple[Step, ...]) -> Diagnostic:
+    parent = model_at(model_class, loc[:-1])
+    valid = list(keys_of(parent)) if parent else []
+    near = nearest(str(loc[-1]), valid)
+    where = f" in `{path_text(place.path[:-1])}`" if place.path[:-1] else ""
+    hint = f"did you mean {shown(near)}? " if near else ""
+    return Diagnostic(
+        f"unknown key {shown(str(loc[-1]))}{where}",
+        f"{hint}{'V' if hint else 'v'}alid keys: {listed(valid)}",
+        place.key,
+    )
+
+
+def _missing_key(model_class: type[BaseModel], marked: MarkedDocument, loc: tuple[Step, ...]) -> Diagnostic:
+    place = marked.place(*loc[:-1])
+    name = str(loc[-1])
+    field = field_at(model_class, loc)
+    where = f" in `{path_text(place.path)}`" if place.path else ""
+    hint = f"add `{name}:`"
+    if field is not None and field.description:
+        hint += f". {field.description}"
+    if field is not None and field.examples:
+        hint += f" Example: `{name}: {field.examples[0]}`"
+    return Diagnostic(f"`{name}` is missing{where}", hint, place.span)
+
+
+def as_data(value: Any) -> Any:
+    """`value` with lists for tuples: what JSON and YAML writers take."""
+    if isinstance(value, dict):
+        return {k: as_data(v) for k, v in value.items()}
+    return [as_data(v) for v in value] if isinstance(value, (tuple, list)) else value

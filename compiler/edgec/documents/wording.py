@@ -1,0 +1,183 @@
+"""The words of a type mistake: what a value must be, what it is, and what to do.
+
+Rule: kinds are named as people name them (a whole number, a text, a list), a value from the environment as its template.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from edgec.documents.marked import Mapping, Node, Place, Scalar, Step
+from edgec.documents.marked import Sequence as ListNode
+from edgec.documents.shape import keys_of, words_for
+
+_SHOWN_CHARS = 60
+
+# pydantic's error type -> what the value must be.
+_KINDS = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "a text",
+    "string_unicode": "a text of Unicode characters",
+    "bool_type": "`true` or `false`",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+# pydantic's error type -> words that take the bound from its context.
+_BOUNDS = {
+    "greater_than": "greater than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "string_too_long": "at most {max_length} characters long",
+    "string_too_short": "at least {min_length} characters long",
+}
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What is wrong, and what to do about it."""
+
+    message: str
+    hint: str | None
+
+
+def word(
+    place: Place, group: Sequence[ErrorDetails], field: FieldInfo | None, model: type[BaseModel] | None
+) -> Wording:
+    """The words for the mistakes pydantic found at one place (several when a union refuses the value)."""
+    name = f"`{path_text(place.path)}`" if place.path else "the document"
+    error = group[0]
+    kind, context = error["type"], error.get("ctx", {})
+    if kind in ("literal_error", "union_tag_invalid"):
+        return _choice(
+            name,
+            place.node,
+            re.findall(r"'([^']*)'", str(context.get("expected", "")) + str(context.get("expected_tags", ""))),
+        )
+    if kind == "union_tag_not_found":
+        tag = str(context.get("discriminator", "")).strip("'")
+        return Wording(f"{name} has no `{tag}`", f"add `{tag}:`")
+    if kind == "string_pattern_mismatch":
+        return _pattern(name, place.node, field)
+    if kind in ("too_short", "too_long"):
+        least, most = context.get("min_length"), context.get("max_length")
+        bound = f"at least {least}" if kind == "too_short" else f"at most {most}"
+        count = len(place.node.items) if isinstance(place.node, ListNode) else 0
+        return Wording(
+            f"{name} must have {bound} item{'s' if (least or most) != 1 else ''}, not {count}", _purpose(field)
+        )
+    if kind in _BOUNDS:
+        return Wording(
+            f"{name} must be {_BOUNDS[kind].format(**context)}, not {value_text(place.node)}", _purpose(field)
+        )
+    expected = list(dict.fromkeys(_KINDS[e["type"]] for e in group if e["type"] in _KINDS))
+    if not expected:
+        return Wording(f"{name} is not valid: {error['msg'][:1].lower()}{error['msg'][1:]}", _purpose(field))
+    return _kind(name, place.node, expected, field, model)
+
+
+def _choice(name: str, node: Node, valid: list[str]) -> Wording:
+    must = f"`{valid[0]}`" if len(valid) == 1 else "one of the valid names"
+    message = f"{name} must be {must}, not {value_text(node)}"
+    near = nearest(node.text, valid) if isinstance(node, Scalar) and not node.from_env else None
+    if len(valid) == 1:
+        return Wording(message, f"write `{valid[0]}`")
+    return Wording(message, (f"did you mean `{near}`? Valid: " if near else "choose one of: ") + listed(valid))
+
+
+def _pattern(name: str, node: Node, field: FieldInfo | None) -> Wording:
+    wanted = words_for(field) if field is not None else None
+    hint = f"write {wanted}" if wanted else _purpose(field)
+    if field is not None and field.examples:
+        hint = f"{hint}, for example `{field.examples[0]}`" if hint else f"for example `{field.examples[0]}`"
+    return Wording(f"{name} has the wrong form: {value_text(node)}", hint)
+
+
+def _kind(
+    name: str, node: Node, expected: list[str], field: FieldInfo | None, model: type[BaseModel] | None
+) -> Wording:
+    wanted = " or ".join(expected)
+    if isinstance(node, Scalar) and node.value is None:
+        keys = f"give it keys ({listed(list(keys_of(model)))})" if model else f"give it {wanted}"
+        return Wording(f"{name} is empty; it must be {wanted}", f"{keys}, or remove the line")
+    message = f"{name} must be {wanted}, not {kind_text(node)}"
+    if model is not None:
+        return Wording(message, f"write its keys below it: {listed(list(keys_of(model)))}")
+    if wanted == "a list":
+        return Wording(message, "put `- ` before each item, or write `[a, b]`")
+    if isinstance(node, Scalar) and not node.from_env:
+        return Wording(message, _rewritten(node, wanted) or _purpose(field))
+    return Wording(message, _purpose(field))
+
+
+def _rewritten(node: Scalar, wanted: str) -> str | None:
+    """How to write the same value so that it is taken."""
+    if wanted == "a text":
+        return f'put it in quotes: "{node.text}"'
+    if wanted not in ("a whole number", "a number") or not isinstance(node.value, str):
+        return None
+    if re.fullmatch(r"[-+]?\d+(\.\d+)?", node.text):
+        return f"remove the quotes: {node.text}"
+    if thousands := re.fullmatch(r"(\d{1,6})[kK]", node.text):
+        return f"write {int(thousands.group(1)) * 1024}"
+    if re.fullmatch(r"\d{1,3}([,_ ]\d{3})+", node.text):
+        return f"write {re.sub('[,_ ]', '', node.text)}"
+    return None
+
+
+def _purpose(field: FieldInfo | None) -> str | None:
+    return field.description if field is not None else None
+
+
+def kind_text(node: Node) -> str:
+    """What a node is, with its value: "the text `abc`", "a list"."""
+    if isinstance(node, Mapping):
+        return "a mapping"
+    if isinstance(node, ListNode):
+        return "a list"
+    kinds = {bool: "the truth value", int: "the whole number", float: "the number", str: "the text"}
+    return f"{kinds.get(type(node.value), 'the value')} {value_text(node)}"
+
+
+def value_text(node: Node) -> str:
+    """A value as it is written; one from the environment stays hidden."""
+    if not isinstance(node, Scalar):
+        return kind_text(node)
+    return "the value of its template" if node.from_env else shown(node.text)
+
+
+def shown(text: str) -> str:
+    """`text` between backticks, on one line and not too long."""
+    line = " ".join(text.split())
+    line = "".join(c if c.isprintable() else "\ufffd" for c in line)
+    return f"`{line if len(line) <= _SHOWN_CHARS else line[: _SHOWN_CHARS - 3] + '...'}`"
+
+
+def path_text(path: Iterable[Step]) -> str:
+    """`artifacts[0].quantize.scheme`."""
+    return "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in path).removeprefix(".")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names between backticks, with commas."""
+    return ", ".join(f"`{n}`" for n in names)
+
+
+def nearest(name: str, valid: Iterable[str]) -> str | None:
+    """The valid name a person most likely meant, None if none is close."""
+    folded = {v.lower().replace("-", "_"): v for v in valid}
+    match = difflib.get_close_matches(name.lower().replace("-", "_"), folded, n=1, cutoff=0.6)
+    return folded[match[0]] if match else None
