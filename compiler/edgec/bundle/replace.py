@@ -1,0 +1,133 @@
+"""Replaces a whole folder in one step, and clears away what killed writers left.
+
+Rule: at any moment the destination is the old folder or the new one, complete. Scratch folders are siblings, and locked
+while their writer lives, so that the next writer knows which are dead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+@contextlib.contextmanager
+def scratch_folder(destination: Path) -> Iterator[Path]:
+    """A new empty folder beside `destination`, removed at the end with whatever stands at its name then.
+
+    Raises OSError.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    clear_leftovers(destination)
+    scratch, lock = _make_locked(destination)
+    try:
+        yield scratch
+    finally:
+        _remove(scratch)
+        os.close(lock)
+        sync_folder(destination.parent)
+
+
+def move_in(scratch: Path, destination: Path) -> None:
+    """Puts the finished `scratch` at `destination`; what stood there takes the scratch name. Raises OSError.
+
+    On Linux the two change places in one system call. Elsewhere there is a moment with neither at the destination;
+    when killed then, the next writer's `clear_leftovers` puts the old one back.
+    """
+    sync_tree(scratch)
+    if not destination.exists():
+        scratch.rename(destination)
+    elif not _exchange(scratch, destination):
+        aside = destination.with_name(f".{destination.name}.old-{secrets.token_hex(4)}")
+        destination.rename(aside)
+        scratch.rename(destination)
+        _remove(aside)
+    sync_folder(destination.parent)
+
+
+def clear_leftovers(destination: Path) -> None:
+    """Removes scratch folders of dead writers; puts back an old folder that a kill left aside. Raises OSError."""
+    for aside in sorted(destination.parent.glob(f".{_glob_safe(destination.name)}.old-*")):
+        if destination.exists():
+            _remove(aside)
+        else:
+            aside.rename(destination)
+    for scratch in destination.parent.glob(f".{_glob_safe(destination.name)}.partial-*"):
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(scratch, os.O_RDONLY)
+            try:
+                if _lock(lock):
+                    _remove(scratch)
+            finally:
+                os.close(lock)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_tree(root: Path) -> None:
+    """Makes the names in `root` and in all folders below it durable."""
+    for folder, _, _ in os.walk(root, topdown=False):
+        sync_folder(Path(folder))
+
+
+def _make_locked(destination: Path) -> tuple[Path, int]:
+    while True:
+        scratch = destination.with_name(f".{destination.name}.partial-{secrets.token_hex(4)}")
+        scratch.mkdir()
+        lock = os.open(scratch, os.O_RDONLY)
+        # Between the two calls another writer may have taken the folder for a dead one.
+        if _lock(lock) and scratch.exists():
+            return scratch, lock
+        os.close(lock)
+
+
+def _lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+            return False
+        raise
+    return True
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchanges two names in one step; False where the system or the file system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    rename: Callable[..., int] | None = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), ctypes.c_uint(_RENAME_EXCHANGE)) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}:
+        return False
+    raise OSError(number, os.strerror(number), str(second))
+
+
+def _remove(folder: Path) -> None:
+    # A second writer may be removing the same leftover.
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+
+
+def _glob_safe(name: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
