@@ -12,7 +12,7 @@ class _Doc(BaseModel):
 
 
 class Check(_Doc):
-    """One comparison. `relation` says how `measured` must stand to `threshold`."""
+    """One comparison. `relation` says how `measured` must stand to `threshold`; `hint`: what to do when it does not."""
 
     name: str
     measured: float
@@ -21,6 +21,7 @@ class Check(_Doc):
     unit: str
     passed: bool
     detail: str = ""
+    hint: str | None = None
 
 
 class NotVerified(_Doc):
