@@ -1,0 +1,88 @@
+"""What survives a kill: a list of finished tensors beside the file they are in.
+
+Rule: a tensor is listed only after its bytes are on the disk, and believed only after its bytes were hashed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from edgec.documents.canonical import canonical_json
+from edgec.formats.gguf.layout import TensorPlan
+from edgec.formats.gguf.output import OutputFiles
+from edgec.store.atomic import explained, write_file
+
+_NAME = "journal.jsonl"
+_READ_BYTES = 1 << 20
+# Finished bytes that may be lost to a kill: a sync per tensor would cost more than it saves.
+_SYNC_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class TensorResult:
+    """A finished tensor: `sha256:<hex>` of its bytes, sums of squares over the sampled rows (errors, source values)."""
+
+    name: str
+    nbytes: int
+    sha256: str
+    error_sum: float
+    source_sum: float
+
+
+class Journal:
+    """The journal of one work folder. `key` stands for everything the bytes depend on; another key starts anew."""
+
+    def __init__(self, folder: Path, key: str, outputs: OutputFiles) -> None:
+        self._path = folder / _NAME
+        self._key = key
+        self._outputs = outputs
+        self._unsynced: list[TensorResult] = []
+
+    def resume(self, tensors: Mapping[str, TensorPlan]) -> dict[str, TensorResult]:
+        """Finished tensors whose bytes are what the journal says, by name. Rewrites the journal to hold only those."""
+        found = [r for r in self._read() if r.name in tensors and self._is_true(r, tensors[r.name])]
+        lines = [canonical_json({"key": self._key}), *(canonical_json(asdict(r)) for r in found)]
+        write_file(self._path, b"\n".join(lines) + b"\n")
+        return {r.name: r for r in found}
+
+    def add(self, result: TensorResult) -> None:
+        """Note a finished tensor; it becomes durable with the next sync. Raises ToolError."""
+        self._unsynced.append(result)
+        if sum(r.nbytes for r in self._unsynced) >= _SYNC_BYTES:
+            self.sync()
+
+    def sync(self) -> None:
+        """Make the data durable, then the entries that claim it. Raises ToolError."""
+        self._outputs.sync()
+        with explained(self._path), self._path.open("ab") as file:
+            file.writelines(canonical_json(asdict(r)) + b"\n" for r in self._unsynced)
+            file.flush()
+            os.fsync(file.fileno())
+        self._unsynced.clear()
+
+    def remove(self) -> None:
+        """Forget everything: the files are finished."""
+        with explained(self._path):
+            self._path.unlink()
+
+    def _read(self) -> list[TensorResult]:
+        if not self._path.exists():
+            return []
+        with explained(self._path):
+            lines = self._path.read_bytes().split(b"\n")
+        if lines[0] != canonical_json({"key": self._key}):
+            return []
+        # What follows the last newline was cut by the kill.
+        return [TensorResult(**json.loads(line)) for line in lines[1:-1]]
+
+    def _is_true(self, result: TensorResult, tensor: TensorPlan) -> bool:
+        digest = hashlib.sha256()
+        for start in range(0, tensor.nbytes, _READ_BYTES):
+            size = min(_READ_BYTES, tensor.nbytes - start)
+            digest.update(self._outputs.read(tensor.file, size, tensor.offset + start))
+        return result.sha256 == f"sha256:{digest.hexdigest()}"
