@@ -5,6 +5,6 @@ Rule: one small file per family behind one function type, one table; whatever is
 
 from __future__ import annotations
 
-from .registry import SUPPORTED, map_model
+from edgec.formats.gguf.architectures.registry import SUPPORTED, map_model
 
 __all__ = ["SUPPORTED", "map_model"]

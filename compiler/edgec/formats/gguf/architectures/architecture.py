@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
-from ....source.model import CheckpointHeader
-from ..model import MappedModel
-from .config import Config
+from edgec.formats.gguf.architectures.config import Config
+from edgec.formats.gguf.architectures.metadata import MetadataWriter, general_entries
+from edgec.formats.gguf.architectures.tensors import TensorLedger
+from edgec.formats.gguf.model import MappedModel, ModelShape
+from edgec.source.model import CheckpointHeader
 
 
 @dataclass(frozen=True)
 class Request:
-    """One mapping to make: the checkpoint, its text config, the class it is treated as and the model's public name."""
+    """One mapping to make: the checkpoint, its config.json and the model's public name."""
 
     header: CheckpointHeader
     config: Config
-    class_name: str
     name: str
 
 
@@ -27,3 +28,18 @@ class Architecture(Protocol):
     """
 
     def __call__(self, request: Request, /) -> MappedModel: ...
+
+
+def finish(
+    request: Request,
+    metadata: MetadataWriter,
+    ledger: TensorLedger,
+    shape: ModelShape,
+    *,
+    kind: Literal["decoder", "encoder"] = "decoder",
+    notes: tuple[str, ...] = (),
+) -> MappedModel:
+    """Closes the ledger and puts the model together."""
+    tensors = ledger.close()
+    general = general_entries(metadata.arch, request.name, request.header, tensors)
+    return MappedModel(metadata.arch, kind, shape, (*general, *metadata.entries()), tensors, notes)

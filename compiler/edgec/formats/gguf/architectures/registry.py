@@ -6,15 +6,30 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from ....errors import InputError
-from ....source.model import CheckpointHeader
-from ..model import MappedModel
-from .architecture import Architecture, Request
-from .config import Config
-from .llama import map_llama
+from edgec.errors import InputError
+from edgec.formats.gguf.architectures.architecture import Architecture, Request
+from edgec.formats.gguf.architectures.bert import map_bert
+from edgec.formats.gguf.architectures.config import Config
+from edgec.formats.gguf.architectures.gemma3 import map_gemma3
+from edgec.formats.gguf.architectures.llama import map_llama, map_mistral
+from edgec.formats.gguf.architectures.nomic_bert import map_nomic_bert
+from edgec.formats.gguf.architectures.phi3 import map_phi3
+from edgec.formats.gguf.architectures.qwen import map_qwen2, map_qwen3
+from edgec.formats.gguf.model import MappedModel
+from edgec.source.model import CheckpointHeader
 
 SUPPORTED: Mapping[str, Architecture] = {
+    "BertForMaskedLM": map_bert,
+    "BertForPreTraining": map_bert,
+    "BertModel": map_bert,
+    "Gemma3ForCausalLM": map_gemma3,
+    "Gemma3ForConditionalGeneration": map_gemma3,
     "LlamaForCausalLM": map_llama,
+    "MistralForCausalLM": map_mistral,
+    "NomicBertModel": map_nomic_bert,
+    "Phi3ForCausalLM": map_phi3,
+    "Qwen2ForCausalLM": map_qwen2,
+    "Qwen3ForCausalLM": map_qwen3,
 }
 
 
@@ -24,13 +39,12 @@ def map_model(header: CheckpointHeader, *, name: str, architecture: str | None =
     `name` becomes `general.name`. `architecture` overrides the class in config.json. Raises InputError for an unknown
     class, an option that cannot be converted, and any missing, misshapen or unknown tensor.
     """
-    class_name = architecture or _class_name(header.config)
-    family = SUPPORTED.get(class_name)
-    if family is None:
-        raise _unknown(class_name)
     config = Config(header.config)
+    family = _family(architecture, "source.architecture") if architecture else _family(
+        _class_name(header.config), "config.json: architectures"
+    )  # fmt: skip
     _refuse_quantized(config)
-    return family(Request(header, config, class_name, name))
+    return family(Request(header, config, name))
 
 
 def _class_name(config: Mapping[str, Any]) -> str:
@@ -44,13 +58,15 @@ def _class_name(config: Mapping[str, Any]) -> str:
     return names[0]
 
 
-def _unknown(class_name: str) -> InputError:
+def _family(class_name: str, place: str) -> Architecture:
+    if class_name in SUPPORTED:
+        return SUPPORTED[class_name]
     near = difflib.get_close_matches(class_name, SUPPORTED, n=1)
     meant = near[0] if near else "LlamaForCausalLM"
-    return InputError.of(
+    raise InputError.of(
         f"architecture {class_name!r} is not supported",
-        place="config.json: architectures",
-        hint=f"{_supported()}; if the model is exactly one of these, write it in the recipe: "
+        place=place,
+        hint=f"{_supported()}; if the model computes exactly what one of these does, write it in the recipe: "
         f"`source: {{architecture: {meant}}}`",
     )
 
@@ -61,7 +77,7 @@ def _supported() -> str:
 
 def _refuse_quantized(config: Config) -> None:
     for key in ("quantization_config", "compression_config"):
-        if config.values.get(key) is not None:
+        if config.get(key) is not None:
             raise InputError.of(
                 f"{key} is set: these weights are quantized already",
                 place="config.json",

@@ -8,10 +8,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ....errors import InputError
-from .config import Config
-from .metadata import MetadataWriter, as_float32
-from .tensors import TensorLedger
+from edgec.errors import InputError
+from edgec.formats.gguf.architectures.config import Config
+from edgec.formats.gguf.architectures.metadata import MetadataWriter, as_float32
+from edgec.formats.gguf.architectures.tensors import TensorLedger
+
+# Nested settings, one per kind of layer; only Gemma 3 is read so.
+LAYER_KINDS = ("full_attention", "sliding_attention")
 
 
 @dataclass(frozen=True)
@@ -21,36 +24,85 @@ class Rope:
     theta: float
     kind: str
     scaling: Config
+    original_context: int
+    partial: float = 1.0
 
 
-def read_rope(config: Config, default_theta: float) -> Rope:
-    """The rotary settings of a model that has one kind of layer."""
+def read_rope(config: Config, kinds: tuple[str, ...]) -> Rope:
+    """The settings of a model whose layers all rotate alike. Refuses a scaling that is not one of `kinds`."""
     scaling = config.section("rope_parameters") or config.section("rope_scaling") or Config({}, config.place)
+    for key in LAYER_KINDS:
+        if key in scaling.values:
+            raise scaling.wrong(key, "absent: this architecture rotates all its layers alike")
+    theta = scaling.optional_number("rope_theta") or config.number("rope_theta")
+    return make_rope(config, scaling, theta, kinds)
+
+
+def make_rope(config: Config, scaling: Config, theta: float, kinds: tuple[str, ...]) -> Rope:
+    """Rotary settings from the object that holds them."""
     kind = scaling.text("rope_type", "type", default="default").lower()
-    theta = scaling.optional_number("rope_theta") or config.number("rope_theta", default=default_theta)
-    return Rope(theta, kind, scaling)
-
-
-def require_kind(rope: Rope, kinds: tuple[str, ...]) -> None:
-    """Refuses a scaling llama.cpp would not compute in this architecture."""
-    if rope.kind not in kinds:
+    if kind not in kinds:
         raise InputError.of(
-            f"rope_type {rope.kind!r} cannot be converted; this architecture knows {', '.join(kinds)}",
-            place=rope.scaling.place,
+            f"rope type {kind!r} cannot be converted; this architecture knows {', '.join(kinds)}",
+            place=scaling.place,
             hint="use the publisher's original rope settings",
         )
+    # A value outside the rope settings wins, as in transformers; without any, the model was not stretched.
+    original = config.optional_integer("original_max_position_embeddings") or scaling.optional_integer(
+        "original_max_position_embeddings"
+    )
+    partial = scaling.optional_number("partial_rotary_factor") or config.optional_number("partial_rotary_factor")
+    return Rope(theta, kind, scaling, original or config.integer("max_position_embeddings"), partial or 1.0)
+
+
+def require_whole(rope: Rope) -> None:
+    """Refuses rotating only a part of each head."""
+    if rope.partial != 1.0:
+        raise rope.scaling.wrong("partial_rotary_factor", "1: this architecture rotates whole heads")
 
 
 def write_rope(rope: Rope, metadata: MetadataWriter) -> None:
-    """Writes base and scaling as metadata (llama3 factors are a tensor: `llama3_factors`)."""
+    """Writes base and scaling as metadata (llama3 factors are a tensor: `add_llama3_factors`)."""
     if rope.kind == "linear":
         metadata.text("rope.scaling.type", "linear")
         metadata.number("rope.scaling.factor", rope.scaling.number("factor"))
+    if rope.kind == "yarn":
+        _write_yarn(rope, metadata)
     metadata.number("rope.freq_base", rope.theta)
 
 
-def take_llama3_factors(rope: Rope, head_dim: int, ledger: TensorLedger) -> None:
-    """Adds `rope_freqs.weight`: what each frequency is divided by, for rope_type `llama3`.
+def _write_yarn(rope: Rope, metadata: MetadataWriter) -> None:
+    scaling = rope.scaling
+    scaling.with_defaults({"truncate": True}).require("truncate", (True,), "llama.cpp rounds the corrected range")
+    factor = scaling.number("factor")
+    if factor <= 1:
+        raise scaling.wrong("factor", "larger than 1")
+    metadata.text("rope.scaling.type", "yarn")
+    metadata.number("rope.scaling.factor", factor)
+    metadata.integer("rope.scaling.original_context_length", rope.original_context)
+    for source in ("beta_fast", "beta_slow"):
+        if (value := scaling.optional_number(source)) is not None:
+            metadata.number(f"rope.scaling.yarn_{source}", value)
+    # llama.cpp multiplies by 1 + 0.1 ln(factor) on its own and ignores `yarn_attn_factor`.
+    usual = 1 + 0.1 * math.log(factor)
+    wanted = _yarn_attention(scaling, factor)
+    if not math.isclose(wanted, usual, rel_tol=1e-6):
+        metadata.number("rope.scaling.attn_factor", wanted / usual)
+
+
+def _yarn_attention(scaling: Config, factor: float) -> float:
+    stated = scaling.optional_number("attention_factor")
+    if stated is not None:
+        return stated
+    log = 0.1 * math.log(factor)
+    mscale, over = scaling.get("mscale"), scaling.get("mscale_all_dim")
+    if mscale and over:
+        return (scaling.number("mscale") * log + 1) / (scaling.number("mscale_all_dim") * log + 1)
+    return log + 1
+
+
+def add_llama3_factors(rope: Rope, head_dim: int, ledger: TensorLedger) -> None:
+    """Adds `rope_freqs.weight`: what each frequency is divided by, for rope type `llama3`.
 
     Wavelengths below the high-frequency limit stay, those above the low-frequency limit are stretched by `factor`,
     and between them the frequency is blended linearly.
@@ -58,14 +110,12 @@ def take_llama3_factors(rope: Rope, head_dim: int, ledger: TensorLedger) -> None
     if rope.kind != "llama3":
         return
     factor = rope.scaling.number("factor")
-    low = rope.scaling.number("low_freq_factor")
-    high = rope.scaling.number("high_freq_factor")
-    trained = rope.scaling.number("original_max_position_embeddings")
+    low, high = rope.scaling.number("low_freq_factor"), rope.scaling.number("high_freq_factor")
     if high <= low:
         raise rope.scaling.wrong("high_freq_factor", f"larger than low_freq_factor ({low:g})")
     values = []
     for i in range(0, head_dim, 2):
         wavelength = 2 * math.pi * rope.theta ** (i / head_dim)
-        blend = min(1.0, max(0.0, (trained / wavelength - low) / (high - low)))
+        blend = min(1.0, max(0.0, (rope.original_context / wavelength - low) / (high - low)))
         values.append(as_float32(1 / ((1 - blend) / factor + blend)))
-    ledger.computed("rope_freqs.weight", tuple(values))
+    ledger.add_computed("rope_freqs.weight", tuple(values))

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Literal
 
-from ....errors import Diagnostic, InputError
-from ....source.model import TensorInfo
-from ..model import TensorMapping
+from edgec.errors import Diagnostic, InputError
+from edgec.formats.gguf.model import TensorMapping
+from edgec.source.model import TensorInfo
 
 _SHOWN = 8
 
@@ -23,48 +24,62 @@ class Ignored:
     reason: str
 
 
-# Buffers that transformers once saved; they are computed from config.json.
+# Buffers that transformers once saved.
 ROTARY_BUFFERS = Ignored(r"(.*\.)?rotary_emb\.(inv_freq|cos_cached|sin_cached)", "computed from the rope settings")
 
 
 class TensorLedger:
     """Takes tensors out of a checkpoint by name, collects mistakes, and reports all of them at once in `close`."""
 
-    def __init__(self, tensors: Mapping[str, TensorInfo], prefix: str = "") -> None:
+    def __init__(self, tensors: Mapping[str, TensorInfo]) -> None:
         self._left = dict(tensors)
-        self._prefix = prefix
         self._taken: list[TensorMapping] = []
         self._mistakes: list[Diagnostic] = []
 
-    def __contains__(self, name: str) -> bool:
-        return self._prefix + name in self._left
+    def __contains__(self, name: object) -> bool:
+        """Whether a tensor of this name is in the checkpoint and not taken yet."""
+        return name in self._left
 
-    def take(self, source: str, name: str, shape: tuple[int, ...], **transform: object) -> None:
+    def take(
+        self,
+        source: str,
+        name: str,
+        shape: tuple[int, ...],
+        *,
+        rows: int | None = None,
+        unpermute_heads: int | None = None,
+        add: float = 0.0,
+        fixed_type: Literal["f32"] | None = None,
+    ) -> None:
         """Maps checkpoint tensor `source` of row-major `shape` to GGUF tensor `name`.
 
-        `transform`: fields of TensorMapping. `rows` trims the result; `shape` is the checkpoint's.
+        The keywords are TensorMapping's; `shape` is that of the checkpoint, before `rows` are cut off.
         """
-        source = self._prefix + source
         info = self._left.pop(source, None)
         if info is None:
             self._missing(source, shape)
-            return
-        if info.shape != shape:
-            self._mistakes.append(
-                Diagnostic(
-                    f"tensor {source!r} has shape {_shape(info.shape)}, but config.json makes it {_shape(shape)}",
-                    place=info.file,
-                    hint="config.json and the weights must come from the same revision of the model",
+        elif info.shape != shape:
+            self._misshapen(info, shape)
+        else:
+            self._taken.append(
+                TensorMapping(
+                    name=name,
+                    source=source,
+                    shape=shape if rows is None else (rows, *shape[1:]),
+                    rows=rows,
+                    unpermute_heads=unpermute_heads,
+                    add=add,
+                    fixed_type=fixed_type,
                 )
             )
-            return
-        mapping = replace(TensorMapping(name=name, source=source, shape=shape), **transform)  # type: ignore[arg-type]
-        if mapping.rows is not None:
-            mapping = replace(mapping, shape=(mapping.rows, *shape[1:]))
-        self._taken.append(mapping)
 
-    def computed(self, name: str, values: tuple[float, ...]) -> None:
-        """Adds a float32 tensor that stands in no file."""
+    def take_pair(self, source: str, name: str, n_out: int, *, weight: str = "weight", bias: str = "bias") -> None:
+        """Maps a norm's weight and bias, both `n_out` long; `weight` and `bias` are what the checkpoint calls them."""
+        self.take(f"{source}.{weight}", f"{name}.weight", (n_out,))
+        self.take(f"{source}.{bias}", f"{name}.bias", (n_out,))
+
+    def add_computed(self, name: str, values: tuple[float, ...]) -> None:
+        """Adds a one-dimensional float32 tensor that stands in no file."""
         self._taken.append(TensorMapping(name=name, source=None, shape=(len(values),), constant=values))
 
     def ignore(self, *ignored: Ignored) -> None:
@@ -74,21 +89,20 @@ class TensorLedger:
                 del self._left[name]
 
     def close(self) -> tuple[TensorMapping, ...]:
-        """The mappings. InputError with every missing, misshapen and unknown tensor."""
+        """The mappings. InputError with the missing, misshapen and unknown tensors (the first few of them)."""
         unknown = [
             Diagnostic(
                 f"tensor {name!r} is not part of this architecture",
                 place=info.file,
-                hint="the model differs from its class name: an adapter, a quantized checkpoint or a variant; "
+                hint="the model is not what its class name says: an adapter, quantized weights or a variant; "
                 "use the publisher's plain weights",
             )
             for name, info in sorted(self._left.items())
         ]
         mistakes = self._mistakes + unknown
+        if len(mistakes) > _SHOWN:
+            mistakes = [*mistakes[:_SHOWN], Diagnostic(f"and {len(mistakes) - _SHOWN} more tensors like these")]
         if mistakes:
-            rest = len(mistakes) - _SHOWN
-            if rest > 0:
-                mistakes = [*mistakes[:_SHOWN], Diagnostic(f"and {rest} more tensors like these")]
             raise InputError(*mistakes)
         return tuple(self._taken)
 
@@ -98,6 +112,15 @@ class TensorLedger:
                 f"tensor {source!r} of shape {_shape(shape)} is missing",
                 place="checkpoint",
                 hint="download the model again, or check that config.json belongs to these weights",
+            )
+        )
+
+    def _misshapen(self, info: TensorInfo, shape: tuple[int, ...]) -> None:
+        self._mistakes.append(
+            Diagnostic(
+                f"tensor {info.name!r} has shape {_shape(info.shape)}, but config.json makes it {_shape(shape)}",
+                place=info.file,
+                hint="config.json and the weights must come from the same revision of the model",
             )
         )
 
