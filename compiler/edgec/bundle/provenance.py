@@ -35,7 +35,7 @@ def provenance_bytes(content: BundleContent) -> bytes:
 
 
 def run_attestation_bytes(name: str, image_digest: str, recipe: Mapping[str, Any], facts: Mapping[str, str]) -> bytes:
-    """The statement about one run: `facts` may hold `invocationId`, `startedOn`, `finishedOn`, and others beside them."""
+    """The statement about one run: `facts` may hold `invocationId`, `startedOn`, `finishedOn`, and others besides."""
     metadata_keys = ("invocationId", "startedOn", "finishedOn")
     run: dict[str, Any] = {
         "builder": {"id": BUILDER_ID},

@@ -1,0 +1,90 @@
+"""Writes the files of a bundle to a folder, verified while they are written.
+
+Rule: the folder appears whole and verified, or not at all; nothing that exists is touched.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from edgec.bundle.content import SIGNATURE_PATH
+from edgec.bundle.keyfile import PublicKey
+from edgec.bundle.keyring import TrustedKey
+from edgec.bundle.opened import open_bundle
+from edgec.bundle.replace import scratch_folder, sync_folder, sync_tree
+from edgec.bundle.verify import Verification, check_documents, progress_over, verification, verified_chunks
+from edgec.errors import Diagnostic, InputError, ToolError
+from edgec.events import Reporter, silent
+
+_ACTION = "unpack"
+
+
+def unpack(
+    path: Path,
+    destination: Path,
+    *,
+    public_key: PublicKey | None,
+    trusted: Sequence[TrustedKey] = (),
+    accept_development_key: bool = False,
+    report: Reporter = silent,
+) -> Verification:
+    """Unpacks the bundle at `path` into the new folder `destination`; keys as in `verify_bundle`.
+
+    Raises InputError when `destination` holds something, ProofError when the bundle does not verify, ToolError when the
+    disk refuses.
+    """
+    _check_destination(destination)
+    with open_bundle(path) as opened:
+        checked = check_documents(opened, public_key, trusted, accept_development_key=accept_development_key)
+        try:
+            with scratch_folder(destination) as scratch:
+                for name in progress_over(opened, checked.digests, report, _ACTION):
+                    _write(scratch / name, verified_chunks(opened, name, checked.digests[name]))
+                _write(scratch / SIGNATURE_PATH, [checked.signature])
+                sync_tree(scratch)
+                # Renaming onto an empty folder replaces it; onto any other it fails, whoever filled it meanwhile.
+                scratch.rename(destination)
+                sync_folder(destination.parent)
+        except OSError as error:
+            raise _disk_error(error, destination) from error
+        return verification(path, opened, checked)
+
+
+def _write(path: Path, chunks: Iterable[bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _check_destination(destination: Path) -> None:
+    occupied = destination.is_symlink() or (
+        destination.exists() and (not destination.is_dir() or any(destination.iterdir()))
+    )
+    if occupied:
+        raise _occupied(destination)
+
+
+def _occupied(destination: Path) -> InputError:
+    return InputError(
+        Diagnostic(
+            "something stands there already; it is not replaced",
+            place=str(destination),
+            hint="name a folder that does not exist or is empty",
+        )
+    )
+
+
+def _disk_error(error: OSError, destination: Path) -> InputError | ToolError:
+    if error.errno in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
+        return _occupied(destination)
+    hint = "check that the folder exists and that you may write there"
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        hint = "free some disk space, or unpack to another disk"
+    message = f"the bundle cannot be unpacked: {error.strerror or error}"
+    return ToolError(Diagnostic(message, place=str(error.filename or destination), hint=hint))
