@@ -47,18 +47,44 @@ class MemoryItem:
 
 @dataclass(frozen=True)
 class Fit:
-    """Whether the model fits the device's memory. `advice` names the number to change when it does not."""
+    """Whether the model fits the device's memory, with a margin of a tenth of what is available.
+
+    `fits`: with the margin; `tight`: only without it; `no`: not at all, or a limit of the platform forbids it.
+    `advice` names the number to change when it does not fit.
+    """
 
     verdict: Literal["fits", "tight", "no"]
     items: tuple[MemoryItem, ...]
     needed_mib: float
     available_mib: float
     advice: str | None
+    # The device's memory and what its system keeps of it: `available_mib` is the difference.
+    total_mib: float = 0.0
+    os_reserve_mib: float = 0.0
+
+
+@dataclass(frozen=True)
+class DiskNeed:
+    """Disk the device needs: `copies` bundles, so that the old one stays until the new one is proven.
+
+    `free_mib` is None when the profile does not know it; then `verdict` is `unknown`.
+    """
+
+    bundle_mib: float
+    copies: int
+    needed_mib: float
+    free_mib: float | None
+    verdict: Literal["fits", "no", "unknown"]
+    advice: str | None
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Predicted decode speed, as a range in tokens per second."""
+    """Predicted decode speed, as a range in tokens per second.
+
+    `bytes_per_token`: weights and KV cache read per token. `confidence`: `calibrated`, `uncalibrated`, or
+    `extrapolated: ...` or `low: ...` with the reason. `requires`: the clock or power state without which it is slower.
+    """
 
     runtime: str
     low_tok_s: float
