@@ -1,0 +1,292 @@
+"""A checkpoint on the Hugging Face hub, pinned to a commit.
+
+Rule: planning takes config.json, tokenizer files and the safetensors headers (by range requests) and nothing else; a
+commit that is known already is planned without a connection, and `offline` forbids one altogether.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgec.documents.canonical import sha256_bytes
+from edgec.errors import InputError, ToolError
+from edgec.events import Note, Progress, Reporter, silent
+from edgec.source.hub_cache import HubCache, HubRecord, RepoFile
+from edgec.source.layout import (
+    CONFIG,
+    INDEX,
+    MAX_INDEX_BYTES,
+    SINGLE,
+    check_config,
+    join_shards,
+    model_card_licence,
+    parse_index,
+    parse_object,
+    small_file_limit,
+    weights_of,
+)
+from edgec.source.local import open_local, read_small_file
+from edgec.source.model import Checkpoint, CheckpointHeader, SourceFile, SourceIdentity, TensorInfo
+from edgec.source.safetensors import LENGTH_BYTES, header_bytes, parse_header, read_header
+from edgec.store.atomic import explained
+from edgec.store.digests import DigestCache
+from edgec.store.locks import exclusive
+
+if TYPE_CHECKING:
+    from edgec.source.hub_client import HubClient
+
+ACTION = "fetch"
+# Enough for the header of nearly every file, so that one request does.
+_FIRST_READ_BYTES = 100_000
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SPARE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """A repository on the hub (`owner/name`) at a commit of 40 digits."""
+
+    repo: str
+    revision: str
+
+    @property
+    def uri(self) -> str:
+        """The package URL of the commit."""
+        return f"pkg:huggingface/{self.repo}@{self.revision}"
+
+
+def fetch_header(
+    hub: HubSource, *, offline: bool, licence: str | None = None, report: Reporter = silent
+) -> CheckpointHeader:
+    """Everything of the checkpoint but its weights; transfers no weights.
+
+    A commit seen before is read from the cache without a connection. `licence`: what the recipe says; without it the
+    model card's. Raises InputError (not a usable checkpoint, no access, offline and not in the cache) or ToolError.
+    """
+    if not _COMMIT.fullmatch(hub.revision):
+        raise InputError.of(
+            f"revision {hub.revision!r} is not a commit of 40 digits", hint="branches and tags move", place=hub.repo
+        )
+    cache = HubCache(hub.repo, hub.revision)
+    record = cache.load()
+    if record is not None and _has_small_files(cache, record):
+        return _assemble(hub, cache, record, licence)
+    if offline:
+        return _open_snapshot(hub, cache, licence).header
+    record = _ask(_client(cache, report), hub)
+    header = _assemble(hub, cache, record, licence)
+    cache.save(record)
+    return header
+
+
+def fetch_checkpoint(hub: HubSource, *, offline: bool, report: Reporter, licence: str | None = None) -> Checkpoint:
+    """The checkpoint with its weights in the Hugging Face cache; downloads what is missing and checks every digest.
+
+    Progress is reported in bytes. An interrupted download goes on where it stopped, also in another process.
+    """
+    header = fetch_header(hub, offline=offline, licence=licence, report=report)
+    cache = HubCache(hub.repo, hub.revision)
+    digest_file = DigestCache(cache.own / "digests")
+    weights = [f for f in header.identity.files if f.name not in header.files and f.name != INDEX]
+    missing = [f for f in weights if not _is_present(cache, f, digest_file)]
+    if missing and offline:
+        raise _not_cached(hub, cache, [f.name for f in missing])
+    if missing:
+        _check_space(cache, missing)
+        total = sum(f.size_bytes for f in weights)
+        done = total - sum(f.size_bytes for f in missing)
+        client = _client(cache, report)
+        for file in missing:
+            _download(client, cache, file, _Meter(report, done, total))
+            done += file.size_bytes
+    _check_headers(header, cache, weights)
+    return Checkpoint(header=header, root=cache.snapshot)
+
+
+def _client(cache: HubCache, report: Reporter) -> HubClient:
+    # A third of a second to import: not paid by a plan or a build whose commit is known.
+    from edgec.source.hub_client import HubClient  # noqa: PLC0415
+
+    return HubClient(cache, report)
+
+
+def _ask(client: HubClient, hub: HubSource) -> HubRecord:
+    """What the hub says about the commit; leaves its small files in the cache."""
+    listed = client.list_files()
+    place = f"{hub.repo}@{hub.revision[:12]}"
+    if CONFIG not in listed:
+        raise InputError.of(f"{CONFIG} is missing", hint="give the repository of a Transformers model", place=place)
+    described_by = weights_of(listed, place)
+    config = client.fetch_small(_bounded(listed[CONFIG])).read_bytes()
+    check_config(parse_object(config, CONFIG))
+    shards = [SINGLE]
+    used = {n: f for n, f in listed.items() if small_file_limit(n) is not None}
+    if described_by == INDEX:
+        used[INDEX] = listed[INDEX]
+        weight_map = parse_index(client.fetch_small(_bounded(listed[INDEX])).read_bytes())
+        shards = sorted(set(weight_map.values()))
+        absent = [s for s in shards if s not in listed]
+        if absent:
+            raise InputError.of("the shard is missing", hint="use a complete commit", place=f"{place}/{absent[0]}")
+    for shard in shards:
+        if listed[shard].sha256 is None:
+            raise InputError.of(
+                "the hub lists no SHA-256 for it: it is not stored with LFS, so it cannot be checked",
+                hint="use a repository whose weights are in LFS, or download it and give `path:`",
+                place=f"{place}/{shard}",
+            )
+        used[shard] = listed[shard]
+    headers = {shard: _read_remote_header(client, listed[shard]) for shard in shards}
+    for name in sorted(used):
+        if name not in shards:
+            client.fetch_small(_bounded(used[name]))
+    return HubRecord(files=dict(sorted(used.items())), headers=headers)
+
+
+def _read_remote_header(client: HubClient, file: RepoFile) -> str:
+    """The JSON header of a weight file on the hub, as text."""
+    data = client.read_start(file, _FIRST_READ_BYTES)
+    end = header_bytes(data[:LENGTH_BYTES], file_size=file.size_bytes, file=file.name)
+    if end > len(data):
+        data = client.read_start(file, end)
+    parse_header(data, file_size=file.size_bytes, file=file.name)
+    return data[LENGTH_BYTES:end].decode()
+
+
+def _assemble(hub: HubSource, cache: HubCache, record: HubRecord, licence: str | None) -> CheckpointHeader:
+    """The header of a commit from its record and the small files in the cache."""
+    files = {n: read_small_file(cache.snapshot / n, n) for n in record.files if small_file_limit(n) is not None}
+    config = parse_object(files[CONFIG], CONFIG)
+    check_config(config)
+    index = read_small_file(cache.snapshot / INDEX, INDEX, MAX_INDEX_BYTES) if INDEX in record.files else None
+    contents = files if index is None else files | {INDEX: index}
+    identity = SourceIdentity(
+        uri=hub.uri,
+        revision=hub.revision,
+        licence=licence or model_card_licence(files.get("README.md")),
+        files=tuple(
+            SourceFile(
+                name=n,
+                size_bytes=f.size_bytes,
+                digest=sha256_bytes(contents[n]) if n in contents else f"sha256:{f.sha256}",
+            )
+            for n, f in sorted(record.files.items())
+        ),
+    )
+    return CheckpointHeader(config=config, tensors=_tensors(record, index), files=files, identity=identity)
+
+
+def _tensors(record: HubRecord, index: bytes | None) -> Mapping[str, TensorInfo]:
+    shards: dict[str, dict[str, TensorInfo]] = {}
+    for file, text in record.headers.items():
+        raw = text.encode()
+        data = len(raw).to_bytes(LENGTH_BYTES, "little") + raw
+        shards[file] = parse_header(data, file_size=record.files[file].size_bytes, file=file)
+    return shards[SINGLE] if index is None else join_shards(parse_index(index), shards)
+
+
+def _has_small_files(cache: HubCache, record: HubRecord) -> bool:
+    names = [n for n in record.files if n not in record.headers]
+    sized = all((p := cache.snapshot / n).is_file() and p.stat().st_size == record.files[n].size_bytes for n in names)
+    described = SINGLE in record.headers or INDEX in record.files
+    return sized and described and CONFIG in record.files and set(record.headers) <= set(record.files)
+
+
+def _open_snapshot(hub: HubSource, cache: HubCache, licence: str | None) -> Checkpoint:
+    """A commit that another program (`hf download`) brought into the cache."""
+    if not (cache.snapshot / CONFIG).is_file():
+        raise _not_cached(hub, cache, [CONFIG])
+    try:
+        local = open_local(cache.snapshot, licence=licence, digest_file=DigestCache(cache.own / "digests"))
+    except InputError as error:
+        hint = f"`hf download {hub.repo} --revision {hub.revision}` completes it; or build without --offline"
+        raise InputError(*(dataclasses.replace(d, hint=hint) for d in error.diagnostics)) from error
+    identity = dataclasses.replace(local.header.identity, uri=hub.uri, revision=hub.revision)
+    return dataclasses.replace(local, header=dataclasses.replace(local.header, identity=identity))
+
+
+def _is_present(cache: HubCache, file: SourceFile, digest_file: DigestCache) -> bool:
+    path = cache.snapshot / file.name
+    return path.is_file() and path.stat().st_size == file.size_bytes and digest_file(path) == file.digest
+
+
+@dataclass(frozen=True)
+class _Meter:
+    """Tells how many bytes of the whole checkpoint are on disk."""
+
+    report: Reporter
+    before: int
+    total: int
+
+    def __call__(self, done: int, detail: str) -> None:
+        self.report(Progress(action=ACTION, done=self.before + done, total=self.total, unit="bytes", detail=detail))
+
+
+def _download(client: HubClient, cache: HubCache, file: SourceFile, meter: _Meter) -> None:
+    from edgec.source.hub_client import wrong_digest  # noqa: PLC0415 - see _client
+
+    sha256 = file.digest.removeprefix("sha256:")
+    listed = RepoFile(name=file.name, size_bytes=file.size_bytes, sha256=sha256, git_oid=None)
+    partial, blob = cache.partial(sha256), cache.blob(sha256)
+
+    def waiting() -> None:
+        meter.report(Note(f"another build is downloading {file.name}; waiting for it"))
+
+    digest_file = DigestCache(cache.own / "digests")
+    with exclusive(cache.own / f"{sha256}.lock", waiting=waiting):
+        if not (blob.is_file() and digest_file(blob) == file.digest):
+            client.download(listed, partial, lambda done: meter(done, file.name))
+            if digest_file(partial) != file.digest:
+                partial.unlink()
+                raise wrong_digest(cache.repo, listed)
+            with explained(blob):
+                partial.replace(blob)
+        cache.show(file.name, sha256)
+    meter(file.size_bytes, file.name)
+
+
+def _check_space(cache: HubCache, missing: list[SourceFile]) -> None:
+    folder = cache.root
+    while not folder.exists():
+        folder = folder.parent
+    partial = [cache.partial(f.digest.removeprefix("sha256:")) for f in missing]
+    need = sum(f.size_bytes for f in missing) - sum(p.stat().st_size for p in partial if p.is_file())
+    free = shutil.disk_usage(folder).free
+    if need + _SPARE_BYTES > free:
+        raise ToolError.of(
+            f"the download needs {need >> 20} MiB, {free >> 20} MiB are free",
+            hint="free space (`hf cache rm` removes models), or set HF_HOME to a larger disk",
+            place=str(cache.root),
+        )
+
+
+def _check_headers(header: CheckpointHeader, cache: HubCache, weights: list[SourceFile]) -> None:
+    """What was planned from range requests must be what the files hold."""
+    for file in weights:
+        planned = {n: t for n, t in header.tensors.items() if t.file == file.name}
+        if read_header(cache.snapshot / file.name, file=file.name) != planned:
+            raise InputError.of(
+                "its header differs from the one the server sent when the build was planned",
+                hint=f"remove {cache.own} and build again; if it happens twice, check HF_ENDPOINT",
+                place=file.name,
+            )
+
+
+def _bounded(file: RepoFile) -> RepoFile:
+    limit = small_file_limit(file.name) or MAX_INDEX_BYTES
+    if file.size_bytes > limit:
+        raise InputError.of(f"is larger than {limit} bytes", hint="check the repository", place=file.name)
+    return file
+
+
+def _not_cached(hub: HubSource, cache: HubCache, names: list[str]) -> InputError:
+    return InputError.of(
+        f"--offline, and the cache lacks {', '.join(names[:5])}{' and others' if len(names) > 5 else ''}",
+        hint=f"run once without --offline, or bring it with `hf download {hub.repo} --revision {hub.revision}`",
+        place=str(cache.snapshot),
+    )
