@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from edgec.errors import Diagnostic, InputError, ToolError
 from edgec.events import Note, Reporter, silent
+from edgec.store.atomic import explain
 
 # The curves `model_signing` accepts, with the hash the Sigstore specification ties to each.
 _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
@@ -117,11 +118,7 @@ def new_key(path: Path, *, password: bytes | None = None) -> SigningKey:
             )
         ) from None
     except OSError as error:
-        raise ToolError(
-            Diagnostic(
-                f"the key cannot be written: {error.strerror}", place=str(path), hint="choose a folder you may write"
-            )
-        ) from None
+        raise explain(error, path) from error
     return key
 
 

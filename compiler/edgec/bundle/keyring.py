@@ -1,4 +1,4 @@
-"""Which key signs and which keys are trusted on this machine.
+"""Which key signs and which keys are trusted on this machine: `keys/` and `trusted/` in edgec's configuration folder.
 
 Rule: a key counts as trusted only because a person put it there; a development key is never mistaken for such a one.
 """
@@ -41,21 +41,14 @@ class TrustedKey:
         return self.own and self.name == DEVELOPMENT_NAME
 
 
-def user_config_home(env: Mapping[str, str]) -> Path:
-    """The folder that holds `edgec/` with keys and trust: `$XDG_CONFIG_HOME`, else `~/.config`."""
-    named = env.get("XDG_CONFIG_HOME", "")
-    # The specification says that a relative path is to be ignored.
-    return Path(named) if named.startswith("/") else Path.home() / ".config"
-
-
 def keys_folder(config_home: Path) -> Path:
     """Where this machine's own keys stand."""
-    return config_home / "edgec" / "keys"
+    return config_home / "keys"
 
 
 def trusted_folder(config_home: Path) -> Path:
     """Where the public keys of others stand that a person trusts."""
-    return config_home / "edgec" / "trusted"
+    return config_home / "trusted"
 
 
 def default_signing_key(
@@ -64,7 +57,7 @@ def default_signing_key(
     """The key to sign with, and whether it is only a development key.
 
     The recipe's (`explicit`), else `$EDGEC_SIGNING_KEY`, else `keys/signing.key`, else `keys/development.key`, which is
-    made when missing. `config_home` is the folder that holds `edgec/` (see `user_config_home`).
+    made when missing. `config_home` is edgec's own folder (`edgec.store.paths.config_home`).
     """
     password = env[PASSWORD_VARIABLE].encode() if env.get(PASSWORD_VARIABLE) else None
     named = explicit or (Path(env[KEY_VARIABLE]) if env.get(KEY_VARIABLE) else None)

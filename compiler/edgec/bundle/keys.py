@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgec.bundle.keyfile import PublicKey, SigningKey, load_public_key, load_signing_key, new_key, public_path
-from edgec.bundle.keyring import TrustedKey, default_signing_key, trust, trusted_keys, user_config_home
+from edgec.bundle.keyring import TrustedKey, default_signing_key, trust, trusted_keys
 
 __all__ = [
     "PublicKey",
@@ -16,5 +16,4 @@ __all__ = [
     "public_path",
     "trust",
     "trusted_keys",
-    "user_config_home",
 ]

@@ -17,6 +17,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from edgec.store.atomic import fsync_folder
+
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -35,7 +37,7 @@ def scratch_folder(destination: Path) -> Iterator[Path]:
     finally:
         _remove(scratch)
         os.close(lock)
-        sync_folder(destination.parent)
+        fsync_folder(destination.parent)
 
 
 def move_in(scratch: Path, destination: Path) -> None:
@@ -52,7 +54,7 @@ def move_in(scratch: Path, destination: Path) -> None:
         destination.rename(aside)
         scratch.rename(destination)
         _remove(aside)
-    sync_folder(destination.parent)
+    fsync_folder(destination.parent)
 
 
 def clear_leftovers(destination: Path) -> None:
@@ -72,19 +74,10 @@ def clear_leftovers(destination: Path) -> None:
                 os.close(lock)
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes the names in `folder` durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def sync_tree(root: Path) -> None:
     """Makes the names in `root` and in all folders below it durable."""
     for folder, _, _ in os.walk(root, topdown=False):
-        sync_folder(Path(folder))
+        fsync_folder(Path(folder))
 
 
 def _make_locked(destination: Path) -> tuple[Path, int]:

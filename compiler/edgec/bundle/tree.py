@@ -133,8 +133,11 @@ class TarTree:
     def chunks(self, name: str) -> Iterator[bytes]:
         """The content of a file, in pieces."""
         member = self._members[name]
-        self._file.seek(member.offset)
-        yield from _exactly(self._file, member.size_bytes, f"{self.place}: {name}", ends=False)
+        try:
+            self._file.seek(member.offset)
+            yield from _exactly(self._file, member.size_bytes, f"{self.place}: {name}", ends=False)
+        except OSError as error:
+            raise refuse(f"`{name}` cannot be read: {error.strerror}", place=self.place) from None
 
     def close(self) -> None:
         """Closes the archive."""

@@ -14,10 +14,11 @@ from edgec.bundle.content import SIGNATURE_PATH
 from edgec.bundle.keyfile import PublicKey
 from edgec.bundle.keyring import TrustedKey
 from edgec.bundle.opened import open_bundle
-from edgec.bundle.replace import scratch_folder, sync_folder, sync_tree
+from edgec.bundle.replace import scratch_folder, sync_tree
 from edgec.bundle.verify import Verification, check_documents, progress_over, verification, verified_chunks
-from edgec.errors import Diagnostic, InputError, ToolError
+from edgec.errors import Diagnostic, InputError
 from edgec.events import Reporter, silent
+from edgec.store.atomic import explain, fsync_folder
 
 _ACTION = "unpack"
 
@@ -47,9 +48,11 @@ def unpack(
                 sync_tree(scratch)
                 # Renaming onto an empty folder replaces it; onto any other it fails, whoever filled it meanwhile.
                 scratch.rename(destination)
-                sync_folder(destination.parent)
+                fsync_folder(destination.parent)
         except OSError as error:
-            raise _disk_error(error, destination) from error
+            if error.errno in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
+                raise _occupied(destination) from None
+            raise explain(error, destination) from error
         return verification(path, opened, checked)
 
 
@@ -78,13 +81,3 @@ def _occupied(destination: Path) -> InputError:
             hint="name a folder that does not exist or is empty",
         )
     )
-
-
-def _disk_error(error: OSError, destination: Path) -> InputError | ToolError:
-    if error.errno in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
-        return _occupied(destination)
-    hint = "check that the folder exists and that you may write there"
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        hint = "free some disk space, or unpack to another disk"
-    message = f"the bundle cannot be unpacked: {error.strerror or error}"
-    return ToolError(Diagnostic(message, place=str(error.filename or destination), hint=hint))

@@ -5,7 +5,6 @@ Rule: everything signed was hashed here, whatever was recorded before; the same 
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,12 +35,13 @@ from edgec.bundle.oci import (
 from edgec.bundle.paths import path_fault, set_fault
 from edgec.bundle.place import place_file, write_file
 from edgec.bundle.provenance import provenance_bytes, run_attestation_bytes
-from edgec.bundle.replace import move_in, scratch_folder, sync_folder
+from edgec.bundle.replace import move_in, scratch_folder
 from edgec.bundle.sbom import sbom_bytes
 from edgec.bundle.signing import sign_files, sign_payload
 from edgec.documents.canonical import sha256_bytes, sha256_file
 from edgec.errors import Diagnostic, EdgecError, InputError, ToolError
 from edgec.events import Progress, Reporter
+from edgec.store.atomic import explain, fsync_folder
 
 _ACTION = "bundle"
 _LAYOUT_NAMES = frozenset({LAYOUT_NAME, INDEX_NAME, "blobs"})
@@ -81,7 +81,7 @@ def write_bundle(
         if archive is not None:
             write_archive(destination, archive)
     except OSError as error:
-        raise _disk_error(error, destination) from error
+        raise explain(error, destination) from error
     return BundleInfo(
         path=destination,
         digest=written.image_digest,
@@ -165,7 +165,7 @@ def _write_attestation(
     temporary.unlink(missing_ok=True)
     write_file(temporary, sign_payload(run_attestation_bytes(destination.name, digest, content.recipe, facts), key))
     temporary.replace(path)
-    sync_folder(path.parent)
+    fsync_folder(path.parent)
     return path
 
 
@@ -205,11 +205,3 @@ def _changed(file: BundleFile) -> EdgecError:
             hint="delete it and build again; if it happens twice, check the disk",
         )
     )
-
-
-def _disk_error(error: OSError, destination: Path) -> EdgecError:
-    hint = "check that the folder exists and that you may write there"
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        hint = "free some disk space, or choose an output folder on another disk"
-    message = f"the bundle cannot be written: {error.strerror or error}"
-    return ToolError(Diagnostic(message, place=str(error.filename or destination), hint=hint))

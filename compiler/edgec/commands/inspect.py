@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
 from edgec.bundle.inspection import inspect_bundle
-from edgec.bundle.keys import trusted_keys, user_config_home
+from edgec.bundle.keys import trusted_keys
 from edgec.bundle.summary import inspection_text
 from edgec.commands.output import Output, output_options
+from edgec.store.paths import config_home
 
 
 @click.command("inspect")
@@ -18,5 +18,5 @@ from edgec.commands.output import Output, output_options
 @output_options
 def command(bundle: Path, output: Output) -> None:
     """Show what is in BUNDLE, without verifying it."""
-    found = inspect_bundle(bundle, trusted=trusted_keys(user_config_home(os.environ)))
+    found = inspect_bundle(bundle, trusted=trusted_keys(config_home()))
     output.result(found.as_json(), inspection_text(found))

@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from edgec.bundle.keyfile import PASSWORD_VARIABLE
-from edgec.bundle.keyring import TrustedKey, keys_folder, trust, trusted_keys, user_config_home
+from edgec.bundle.keyring import TrustedKey, keys_folder, trust, trusted_keys
 from edgec.bundle.keys import load_public_key, new_key, public_path
 from edgec.commands.output import Output, output_options
+from edgec.store.paths import config_home
 
 
 @click.group("keys")
@@ -27,7 +28,7 @@ def new(path: Path | None, output: Output) -> None:
 
     An existing key is never overwritten. With EDGEC_SIGNING_KEY_PASSWORD set, the key is encrypted.
     """
-    path = path or keys_folder(user_config_home(os.environ)) / "signing.key"
+    path = path or keys_folder(config_home()) / "signing.key"
     password = os.environ.get(PASSWORD_VARIABLE)
     key = new_key(path, password=password.encode() if password else None)
     public = public_path(path)
@@ -43,7 +44,7 @@ def new(path: Path | None, output: Output) -> None:
 @output_options
 def list_keys(output: Output) -> None:
     """List the keys this machine accepts: its own and the trusted ones."""
-    keys = trusted_keys(user_config_home(os.environ))
+    keys = trusted_keys(config_home())
     lines = [f"{_role(key):<12} {key.name:<20} {key.key.fingerprint}" for key in keys]
     hint = "no keys: make one with `edgec keys new`, or trust a publisher's with `edgec keys trust`"
     output.result({"keys": [_as_json(key) for key in keys]}, "\n".join(lines) or hint)
@@ -67,7 +68,7 @@ def trust_key(public: Path, output: Output) -> None:
 
     Compare the fingerprint with one you got from the publisher by another way.
     """
-    key = trust(user_config_home(os.environ), public)
+    key = trust(config_home(), public)
     text = f"trusted as `{key.name}`: {key.key.fingerprint}\nremove {key.path} to end that"
     output.result(_as_json(key), text)
 

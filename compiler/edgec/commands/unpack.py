@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
-from edgec.bundle.keys import load_public_key, trusted_keys, user_config_home
+from edgec.bundle.keys import load_public_key, trusted_keys
 from edgec.bundle.summary import verification_json, verification_text
 from edgec.bundle.unpack import unpack
 from edgec.commands.output import Output, output_options
+from edgec.store.paths import config_home
 
 
 @click.command("unpack")
@@ -25,7 +25,7 @@ def command(bundle: Path, destination: Path, key: Path | None, accept_developmen
         bundle,
         destination,
         public_key=load_public_key(key) if key else None,
-        trusted=trusted_keys(user_config_home(os.environ)),
+        trusted=trusted_keys(config_home()),
         accept_development_key=accept_development_key,
         report=output.reporter,
     )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
-from edgec.bundle.keys import load_public_key, trusted_keys, user_config_home
+from edgec.bundle.keys import load_public_key, trusted_keys
 from edgec.bundle.summary import verification_json, verification_text
 from edgec.bundle.verify import verify_bundle
 from edgec.commands.output import Output, output_options
+from edgec.store.paths import config_home
 
 
 @click.command("verify")
@@ -26,7 +26,7 @@ def command(bundle: Path, key: Path | None, accept_development_key: bool, output
     result = verify_bundle(
         bundle,
         public_key=load_public_key(key) if key else None,
-        trusted=trusted_keys(user_config_home(os.environ)),
+        trusted=trusted_keys(config_home()),
         accept_development_key=accept_development_key,
         report=output.reporter,
     )
