@@ -1,7 +1,7 @@
 """Whether a model fits a device: memory by part, the verdict, and disk for it.
 
-Rule: every part is counted once. Weights that the runtime repacks are anonymous memory instead of pages of the file; the
-file's pages of them can be dropped, so they are moved between items and never added.
+Rule: every part is counted once. Weights that the runtime repacks are anonymous memory instead of pages of the
+file; the file's pages of them can be dropped, so they are moved between items and never added.
 """
 
 from __future__ import annotations

@@ -19,15 +19,15 @@ _SMALLEST_CONTEXT = 512
 # Bits per weight of a whole file, from llama.cpp's tools/quantize/README.md (Llama 3.1 8B), largest first.
 _BITS_PER_WEIGHT = {
     "q8_0": 8.5008, "q6_k": 6.5633, "q5_k_m": 5.7036, "q5_k_s": 5.5704, "q4_k_m": 4.8944, "q4_k_s": 4.6672,
-    "q4_0": 4.6610, "iq4_xs": 4.4597, "q3_k_m": 4.0, "q2_k": 3.1593,
+    "iq4_xs": 4.4597, "q3_k_m": 3.9960, "q2_k": 3.1593,
 }  # fmt: skip
 
 
 class Need(Protocol):
     """Bytes a model needs, as functions of context and batch."""
 
-    weights_bytes: int
-
+    @property
+    def weights_bytes(self) -> int: ...
     def kv_bytes(self, context: int, batch: int) -> int: ...
     def compute_bytes(self, context: int) -> int: ...
     def total_bytes(self, context: int, batch: int) -> int: ...
@@ -54,8 +54,9 @@ class Limits:
         if storage.max_file_mib is None or self.largest_file_bytes <= storage.max_file_mib * _MIB:
             return None
         shard = storage.shard_mib or storage.max_file_mib
+        file_mib = self.largest_file_bytes / _MIB
         return (
-            f"set `shard_size_mib: {shard}` on the artifact: a file of {self.largest_file_bytes / _MIB:.0f} MiB is over the "
+            f"set `shard_size_mib: {shard}` on the artifact: a file of {file_mib:.0f} MiB is over the "
             f"{storage.max_file_mib} MiB that {self.target.title} can hold"
         )
 
@@ -94,7 +95,9 @@ def advise(
     if batch > 1 and (single := _largest_context(need, limits, context, 1, budget_bytes)) is not None:
         return f"set `batch: 1` (now {batch}) and `context: {single}` (now {context})"
     room = budget_bytes - need.total_bytes(context, batch) + need.weights_bytes
-    return _smaller_scheme(room, need.weights_bytes, schemes, bytes_by_type) or _larger_device(need, limits, context, batch)
+    return _smaller_scheme(room, need.weights_bytes, schemes, bytes_by_type) or _larger_device(
+        need, limits, context, batch
+    )
 
 
 def _shorter_context_helps(need: Need, limits: Limits, context: int, batch: int) -> bool:
@@ -128,7 +131,9 @@ def _smaller_scheme(
     for scheme, bits in _BITS_PER_WEIGHT.items():
         size = elements * bits / 8
         if scheme in schemes and size <= room_bytes and size < weights_bytes:
-            return f"set `scheme: {scheme}`: about {size / _MIB:.0f} MiB of weights instead of {weights_bytes / _MIB:.0f}"
+            return (
+                f"set `scheme: {scheme}`: about {size / _MIB:.0f} MiB of weights instead of {weights_bytes / _MIB:.0f}"
+            )
     return None
 
 

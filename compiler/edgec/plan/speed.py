@@ -5,8 +5,6 @@ Rule: every range carries its provenance, the state it needs, and says when it e
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from edgec.documents.wording import listed
 from edgec.errors import InputError
 from edgec.plan.kv_cache import KvShape, kv_cache_bytes
@@ -34,10 +32,6 @@ _LOW_CONFIDENCE = {
 _LOW_CONFIDENCE_FACTOR = 0.6
 
 
-class SpeedShape(KvShape, Protocol):
-    """Numbers of a transformer that decode speed depends on; `ModelShape` is one."""
-
-
 def weights_read_per_token(*, weights_bytes: int, token_embedding_bytes: int, tied: bool) -> int:
     """Bytes of weights read to decode one token.
 
@@ -47,7 +41,7 @@ def weights_read_per_token(*, weights_bytes: int, token_embedding_bytes: int, ti
     return weights_bytes if tied else weights_bytes - token_embedding_bytes
 
 
-def kv_read_per_token(shape: SpeedShape, *, context: int, kv_bytes: int) -> int:
+def kv_read_per_token(shape: KvShape, *, context: int, kv_bytes: int) -> int:
     """Bytes of KV cache read to decode the last token of a full context (sliding windows counted as windows)."""
     return kv_cache_bytes(shape, context=context, kv_bytes=kv_bytes, batch=1, n_ubatch=0)
 
@@ -94,8 +88,8 @@ def _runtime(target: Target, name: str) -> Runtime:
 
 
 def _speed_model(target: Target, runtime_name: str, runtime: Runtime, scheme: str) -> SpeedModel:
-    by_family = {model.quant_family: model for model in runtime.speed}
-    model = by_family.get(_FAMILY.get(scheme, "any")) or by_family.get("any")  # type: ignore[call-overload]
+    by_family: dict[str, SpeedModel] = {model.quant_family: model for model in runtime.speed}
+    model = by_family.get(_FAMILY.get(scheme, "any")) or by_family.get("any")
     if model is None:
         raise InputError.of(
             f"target {target.name} knows no speed of {runtime_name} for `{scheme}`",

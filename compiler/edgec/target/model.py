@@ -129,15 +129,13 @@ class Runtime(_Doc):
 
     title: str = Field(description="Its name for people, for example `llama.cpp (CPU)`.")
     formats: tuple[Literal["gguf", "onnx", "edgellm", "trtllm", "rknn", "rkllm"], ...] = Field(min_length=1)
-    schemes: tuple[str, ...] = Field(
-        min_length=1, description="Quantization schemes it serves, as recipes spell them."
-    )
+    schemes: tuple[str, ...] = Field(min_length=1, description="Quantization schemes it serves, as recipes spell them.")
     preferred_schemes: tuple[str, ...] = Field((), description="Those to try first on this device, best first.")
     refused_schemes: dict[str, Reason] = Field(
         default_factory=dict, description="scheme -> why, and what to use instead."
     )
     weights_in: Literal["mapped", "heap", "device"] = Field(
-        description="`mapped`: pages of the file; `heap`: read into memory; `device`: copied to the accelerator's memory."
+        description="`mapped`: pages of the file; `heap`: read into memory; `device`: copied to the accelerator."
     )
     repacked_types: tuple[str, ...] = Field(
         (), description="Tensor types copied into anonymous memory in another layout at load."
