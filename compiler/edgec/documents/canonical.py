@@ -1,5 +1,6 @@
-"""One byte form for data that is hashed or signed: UTF-8 JSON with sorted keys and no spaces (floats as Python's shortest
-form). Rule: a digest is always `sha256:<hex>` outside and `<hex>` only inside formats that demand it.
+"""One byte form for data that is hashed or signed: UTF-8 JSON with sorted keys and no spaces.
+
+Rule: floats in Python's shortest form; a digest is `sha256:<hex>` outside and `<hex>` only inside formats that demand it.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def load_extended(path: Path, resolve: Resolve = relative_file) -> MarkedDocumen
 
 
 def merge(base: Mapping, over: Mapping) -> Mapping:
-    """`over` laid on `base`: mappings deeply, lists and scalars replaced. The order is that of `base`, then new keys."""
+    """`over` laid on `base`: mappings deeply, lists and scalars replaced; the order of `base`, then new keys."""
     merged = base
     for entry in over.entries:
         below = base.entry(entry.key)

@@ -6,7 +6,7 @@ Rule: this only reads the pydantic models; a model is the single place where a d
 from __future__ import annotations
 
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -45,7 +45,17 @@ def field_at(model: type[BaseModel], path: Sequence[Step]) -> FieldInfo | None:
 
 def words_for(field: FieldInfo) -> str | None:
     """What a text in this field must look like, in words."""
-    return next((m.text for m in field.metadata if isinstance(m, InWords)), None)
+    found = [*field.metadata, *_metadata(field.annotation)]
+    return next((m.text for m in found if isinstance(m, InWords)), None)
+
+
+def _metadata(annotation: Any) -> Iterator[Any]:
+    """Metadata inside an annotation: `Annotated[str, InWords(...)] | None`."""
+    args = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        yield from args[1:]
+    for arg in args:
+        yield from _metadata(arg)
 
 
 def _annotation_at(model: type[BaseModel], path: Sequence[Step]) -> Any:

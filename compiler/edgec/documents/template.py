@@ -59,13 +59,12 @@ class _Names:
     in_vars: bool = False
 
 
-@dataclass(frozen=True)
-class _Wrong(Exception):
+class _WrongTemplateError(Exception):
     """A mistake in an expression. `at`: the part of its text to underline, the whole where it is empty."""
 
-    message: str
-    hint: str
-    at: str = ""
+    def __init__(self, message: str, hint: str, at: str = "") -> None:
+        super().__init__(message)
+        self.message, self.hint, self.at = message, hint, at
 
 
 def render(marked: MarkedDocument, env: Mapping[str, str]) -> MarkedDocument:
@@ -112,7 +111,7 @@ def _scalar(node: Scalar, names: _Names, mistakes: list[Diagnostic]) -> Scalar:
         span = node.expressions[number] if number < len(node.expressions) else node.span
         try:
             found.append(_evaluate(match.group(1), names))
-        except _Wrong as wrong:
+        except _WrongTemplateError as wrong:
             mistakes.append(Diagnostic(wrong.message, wrong.hint, _narrowed(span, wrong.at)))
     if OPEN in _EXPRESSION.sub("", text):
         span = node.expressions[-1] if node.expressions else node.span
@@ -135,13 +134,13 @@ def _narrowed(span: Span, part: str) -> Span:
 
 
 def _evaluate(expression: str, names: _Names) -> tuple[ScalarValue, bool]:
-    """The value of one expression, and whether it came from the environment. Raises _Wrong."""
+    """The value of one expression, and whether it came from the environment. Raises _WrongTemplateError."""
     if not expression.strip():
-        raise _Wrong("the template is empty", "write `${{ vars.name }}` or `${{ env.NAME }}`")
+        raise _WrongTemplateError("the template is empty", "write `${{ vars.name }}` or `${{ env.NAME }}`")
     try:
         tree = _JINJA.parse(f"{OPEN}{expression}}}}}")
     except TemplateError as error:
-        raise _Wrong(f"not a template expression: {error.message}", _USE + listed(_FILTERS)) from error
+        raise _WrongTemplateError(f"not a template expression: {error.message}", _USE + listed(_FILTERS)) from error
     _check_nodes(tree)
     used = list(_names_used(tree, defaulted=False))
     for root, name, defaulted in used:
@@ -151,14 +150,16 @@ def _evaluate(expression: str, names: _Names) -> tuple[ScalarValue, bool]:
         value = _JINJA.compile_expression(expression, undefined_to_none=False)(env=names.env, vars=names.vars)
     except (TemplateError, ValueError, TypeError) as error:
         what = "its value" if secret else f"it ({error})"
-        raise _Wrong(f"the template cannot be evaluated: a filter does not take {what}", "check the value") from error
+        raise _WrongTemplateError(
+            f"the template cannot be evaluated: a filter does not take {what}", "check the value"
+        ) from error
     return value, secret
 
 
 def _check_nodes(tree: nodes.Template) -> None:
     """Only the forms that the documentation names: a recipe is data, not a program."""
     if len(tree.body) != 1 or not isinstance(tree.body[0], nodes.Output) or len(tree.body[0].nodes) != 1:
-        raise _Wrong("not one template expression", _USE + listed(_FILTERS))
+        raise _WrongTemplateError("not one template expression", _USE + listed(_FILTERS))
     waiting: list[nodes.Node] = [tree.body[0].nodes[0]]
     while waiting:
         node = waiting.pop()
@@ -167,14 +168,16 @@ def _check_nodes(tree: nodes.Template) -> None:
         if isinstance(node, nodes.Filter) and node.name not in _FILTERS:
             near = nearest(node.name, _FILTERS)
             hint = f"did you mean `{near}`? " if near else ""
-            raise _Wrong(f"unknown filter {shown(node.name)}", f"{hint}Filters: {listed(_FILTERS)}", node.name)
+            raise _WrongTemplateError(
+                f"unknown filter {shown(node.name)}", f"{hint}Filters: {listed(_FILTERS)}", node.name
+            )
         if isinstance(node, nodes.Name):
             hint = (
                 f"write `vars.{node.name}` or `env.{node.name}`" if node.name not in _ROOTS else "add a name after it"
             )
-            raise _Wrong(f"{shown(node.name)} alone is not a value", hint, node.name)
+            raise _WrongTemplateError(f"{shown(node.name)} alone is not a value", hint, node.name)
         if not isinstance(node, (nodes.Filter, nodes.Const, nodes.Concat)):
-            raise _Wrong("this cannot be used in a template", _USE + listed(_FILTERS))
+            raise _WrongTemplateError("this cannot be used in a template", _USE + listed(_FILTERS))
         waiting += node.iter_child_nodes()
 
 
@@ -199,16 +202,20 @@ def _names_used(node: nodes.Node, *, defaulted: bool) -> Iterator[tuple[str, str
 
 def _check_name(root: str, name: str, defaulted: bool, names: _Names) -> None:
     if root not in _ROOTS:
-        raise _Wrong(f"{shown(f'{root}.{name}')} is not known", "templates know `env.NAME` and `vars.name`", root)
+        raise _WrongTemplateError(
+            f"{shown(f'{root}.{name}')} is not known", "templates know `env.NAME` and `vars.name`", root
+        )
     at = f"{root}.{name}"
     if root == "vars" and names.in_vars:
-        raise _Wrong("a var cannot use another var", "write the value out", at)
+        raise _WrongTemplateError("a var cannot use another var", "write the value out", at)
     if defaulted or name in (names.env if root == "env" else names.vars):
         return
     if root == "env":
         hint = f"set it, `{name}=... edgec ...`, or give a default: `${{{{ env.{name} | default('...') }}}}`"
-        raise _Wrong(f"the environment variable `{name}` is not set", hint, at)
+        raise _WrongTemplateError(f"the environment variable `{name}` is not set", hint, at)
     near = nearest(name, names.vars)
     hint = f"did you mean `vars.{near}`? " if near else ""
     have = f"defined: {listed(sorted(names.vars))}; " if names.vars else ""
-    raise _Wrong(f"`vars.{name}` is not defined", f"{hint}{have}add it under `vars:`, or `--set vars.{name}=...`", at)
+    raise _WrongTemplateError(
+        f"`vars.{name}` is not defined", f"{hint}{have}add it under `vars:`, or `--set vars.{name}=...`", at
+    )

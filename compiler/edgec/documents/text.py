@@ -1,7 +1,7 @@
 """A text file and the places in it.
 
-Rule: a place is counted in lines and columns as an editor counts them (`\\n`, `\\r\\n` and `\\r` end a line, nothing else),
-whatever the YAML reader counts.
+Rule: a place is counted in lines and columns as an editor counts them, whatever the YAML reader counts: `\\n`, `\\r\\n`
+and `\\r` end a line, nothing else does.
 """
 
 from __future__ import annotations

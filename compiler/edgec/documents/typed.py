@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from edgec.documents.marked import MarkedDocument, Place, Step
+from edgec.documents.marked import MarkedDocument, Place, Scalar, Step, scalars
+from edgec.documents.marked import Sequence as ListNode
 from edgec.documents.shape import field_at, keys_of, model_at
 from edgec.documents.wording import Wording, listed, nearest, path_text, shown, word
 from edgec.errors import Diagnostic, InputError
@@ -55,14 +56,29 @@ def _diagnostics(model_class: type[BaseModel], marked: MarkedDocument, errors: l
     groups: dict[tuple[tuple[Step, ...], str], list[ErrorDetails]] = {}
     for error in errors:
         place = marked.place(*error["loc"])
+        if _only_follows(error, place):
+            continue
         is_key = error["type"] in ("missing", "extra_forbidden", _MISTAKE)
         groups.setdefault((place.path, str(error["loc"]) + error["type"] if is_key else ""), []).append(error)
     found = []
     for group in groups.values():
         place = marked.place(*group[0]["loc"])
-        if not getattr(place.node, "broken", False):
+        if not _is_broken(place, of_mapping=group[0]["type"] == _MISTAKE):
             found.append(_diagnostic(model_class, marked, place, group))
     return found
+
+
+def _is_broken(place: Place, *, of_mapping: bool) -> bool:
+    """Whether a mistake was reported already at this value, or for a validator of a mapping at any value below it."""
+    if isinstance(place.node, Scalar):
+        return place.node.broken
+    return of_mapping and any(scalar.broken for scalar in scalars(place.node))
+
+
+def _only_follows(error: ErrorDetails, place: Place) -> bool:
+    """pydantic counts only the valid items, so a list with a mistake in its only item is "too short"."""
+    least = error.get("ctx", {}).get("min_length", 0)
+    return error["type"] == "too_short" and isinstance(place.node, ListNode) and len(place.node.items) >= least
 
 
 def _diagnostic(

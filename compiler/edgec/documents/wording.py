@@ -1,6 +1,6 @@
 """The words of a type mistake: what a value must be, what it is, and what to do.
 
-Rule: kinds are named as people name them (a whole number, a text, a list), a value from the environment as its template.
+Rule: kinds are named as people name them (a whole number, a text, a list); a value from the environment is not shown.
 """
 
 from __future__ import annotations
@@ -84,6 +84,8 @@ def word(
             f"{name} must be {_BOUNDS[kind].format(**context)}, not {value_text(place.node)}", _purpose(field)
         )
     expected = list(dict.fromkeys(_KINDS[e["type"]] for e in group if e["type"] in _KINDS))
+    if kind == "value_error":
+        return Wording(f"{name} is not valid: {context.get('error')}", _purpose(field))
     if not expected:
         return Wording(f"{name} is not valid: {error['msg'][:1].lower()}{error['msg'][1:]}", _purpose(field))
     return _kind(name, place.node, expected, field, model)
@@ -118,7 +120,10 @@ def _kind(
         return Wording(message, f"write its keys below it: {listed(list(keys_of(model)))}")
     if wanted == "a list":
         return Wording(message, "put `- ` before each item, or write `[a, b]`")
-    if isinstance(node, Scalar) and not node.from_env:
+    if isinstance(node, Scalar) and node.from_env:
+        cast = {"a whole number": "int", "a number": "float"}.get(wanted)
+        return Wording(message, f"add `| {cast}` to the template" if cast else _purpose(field))
+    if isinstance(node, Scalar):
         return Wording(message, _rewritten(node, wanted) or _purpose(field))
     return Wording(message, _purpose(field))
 
@@ -148,6 +153,8 @@ def kind_text(node: Node) -> str:
         return "a mapping"
     if isinstance(node, ListNode):
         return "a list"
+    if node.from_env:
+        return "the text from the environment" if isinstance(node.value, str) else "the value from the environment"
     kinds = {bool: "the truth value", int: "the whole number", float: "the number", str: "the text"}
     return f"{kinds.get(type(node.value), 'the value')} {value_text(node)}"
 
@@ -156,7 +163,7 @@ def value_text(node: Node) -> str:
     """A value as it is written; one from the environment stays hidden."""
     if not isinstance(node, Scalar):
         return kind_text(node)
-    return "the value of its template" if node.from_env else shown(node.text)
+    return "the value from the environment" if node.from_env else shown(node.text)
 
 
 def shown(text: str) -> str:

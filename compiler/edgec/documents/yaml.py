@@ -46,7 +46,7 @@ _NAN = frozenset({".nan", ".NaN", ".NAN"})
 # What the reader says, in part -> what to do.
 _SYNTAX_HINTS = (
     ("mapping values are not allowed", "put a text that contains `: ` in quotes, or fix the indentation"),
-    ("cannot start any token", "indent with spaces, not tabs, and put a text that begins with `@`, `` ` `` or `%` in quotes"),
+    ("cannot start any token", "indent with spaces, not tabs; a text that begins with `@` or `%` needs quotes"),
     ("could not find expected ':'", "write `key: value`, with a space after the colon"),
     ("expected <block end>", "give all keys of a mapping the same indentation"),
     ("while scanning a quoted scalar", "close the quote"),

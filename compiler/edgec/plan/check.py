@@ -1,0 +1,194 @@
+"""What one document cannot know: whether a recipe's files exist, and whether its target takes what it asks for.
+
+Rule: nothing is downloaded or written, every mistake is found in one go, and each says what to do instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from edgec.documents.typed import ordered
+from edgec.documents.wording import listed, nearest, shown
+from edgec.errors import Diagnostic, InputError
+from edgec.plan.template_check import template_mistake
+from edgec.recipe.load import LoadedRecipe, load_recipe
+from edgec.recipe.model import GgufArtifact
+from edgec.target.load import load_target
+from edgec.target.model import Runtime, Target
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_TEXT_CHUNK_CHARS = 1 << 20
+# Formats that a runtime beside the CPU's serves on an NPU board; llama.cpp runs on its CPU.
+_NPU_FORMATS = frozenset({"rknn", "rkllm"})
+
+Path_ = tuple[str | int, ...]
+
+
+def load_checked(
+    path: Path, *, sets: Sequence[str] = (), env: Mapping[str, str] | None = None
+) -> tuple[LoadedRecipe, Target]:
+    """The recipe in `path` and its target, both checked. Raises InputError with the mistakes of both at once."""
+    loaded = load_recipe(path, sets=sets, env=env)
+    try:
+        target = load_target(loaded.recipe.target, folder=loaded.folder, span=loaded.span("target"))
+    except InputError as error:
+        raise InputError(*ordered([*error.diagnostics, *_file_mistakes(loaded)])) from error
+    mistakes = check(loaded, target)
+    if mistakes:
+        raise InputError(*mistakes)
+    return loaded, target
+
+
+def check(loaded: LoadedRecipe, target: Target) -> tuple[Diagnostic, ...]:
+    """All cross-document mistakes of a recipe, in the order of its text; empty if there are none."""
+    mistakes = list(_file_mistakes(loaded))
+    for number, artifact in enumerate(loaded.recipe.artifacts):
+        mistakes += _target_mistakes(loaded, target, number, artifact)
+    return tuple(ordered(mistakes))
+
+
+def _file_mistakes(loaded: LoadedRecipe) -> Iterator[Diagnostic]:
+    recipe = loaded.recipe
+    if recipe.source.path is not None:
+        yield from _source_mistakes(loaded, recipe.source.path)
+    texts: list[tuple[Path_, str]] = []
+    for number, artifact in enumerate(recipe.artifacts):
+        base: Path_ = ("artifacts", number)
+        imatrix = artifact.quantize.imatrix
+        if imatrix is not None and imatrix.calibration is not None:
+            texts.append(((*base, "quantize", "imatrix", "calibration"), imatrix.calibration))
+        if imatrix is not None and imatrix.file is not None:
+            yield from _missing_file(loaded, (*base, "quantize", "imatrix", "file"), imatrix.file, "imatrix")
+        template = artifact.tokenizer.chat_template
+        if template is not None:
+            at: Path_ = (*base, "tokenizer", "chat_template")
+            missing = list(_missing_file(loaded, at, template, "chat template"))
+            yield from missing or template_mistake(loaded.resolve(template), loaded.span(*at))
+    yield from _text_mistakes(loaded, texts)
+    if recipe.sign.key is not None:
+        yield from _missing_file(loaded, ("sign", "key"), recipe.sign.key, "signing key")
+
+
+def _source_mistakes(loaded: LoadedRecipe, relative: str) -> Iterator[Diagnostic]:
+    at: Path_ = ("source", "path")
+    folder = loaded.resolve(relative)
+    if not folder.is_dir():
+        if folder.is_file():
+            hint = "name the folder that holds it, with config.json and tokenizer.json"
+            yield _at(loaded, at, f"the model {_value(loaded, at, relative)} is a file, not a folder", hint)
+        else:
+            yield _at(loaded, at, f"no model folder {_value(loaded, at, relative)}", _looked_up(loaded, folder))
+        return
+    absent = [name for name in ("config.json",) if not (folder / name).is_file()]
+    if any(folder.glob("*.safetensors")) or (folder / "model.safetensors.index.json").is_file():
+        if absent:
+            yield _at(loaded, at, f"the model folder has no `{absent[0]}`", "download it from the model's page")
+    elif any(True for pattern in _PICKLES for _ in folder.glob(pattern)):
+        hint = (
+            "save it with `save_pretrained(..., safe_serialization=True)`; pickle files can run code and are not read"
+        )
+        yield _at(loaded, at, "the model folder has pickle files only, no *.safetensors", hint)
+    else:
+        hint = "name the folder of a Hugging Face checkpoint: config.json, tokenizer.json, *.safetensors"
+        yield _at(loaded, at, "the model folder has no *.safetensors", hint)
+
+
+def _text_mistakes(loaded: LoadedRecipe, calibrations: list[tuple[Path_, str]]) -> Iterator[Diagnostic]:
+    held_out = loaded.recipe.prove.held_out
+    proving: list[tuple[Path_, str]] = [] if held_out is None else [(("prove", "held_out"), held_out)]
+    for at, relative in (*calibrations, *proving):
+        what = "held-out text" if at[0] == "prove" else "calibration text"
+        missing = list(_missing_file(loaded, at, relative, what))
+        yield from missing or _not_a_text(loaded, at, loaded.resolve(relative), what)
+    for at, relative in proving:
+        if any(_same_file(loaded.resolve(relative), loaded.resolve(other)) for _, other in calibrations):
+            hint = "prove with another text: a model looks too good on what it was calibrated on"
+            yield _at(loaded, at, "the held-out text is the calibration text", hint)
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    return one.is_file() and other.is_file() and one.samefile(other)
+
+
+def _not_a_text(loaded: LoadedRecipe, at: Path_, path: Path, what: str) -> Iterator[Diagnostic]:
+    value = _value(loaded, at, path.name)
+    try:
+        with path.open(encoding="utf-8") as file:
+            beginning = file.read(_TEXT_CHUNK_CHARS)
+    except UnicodeDecodeError:
+        yield _at(loaded, at, f"the {what} {value} is not UTF-8", "save it as UTF-8")
+        return
+    except OSError as error:
+        yield _at(loaded, at, f"the {what} {value} cannot be read: {error.strerror}", "check its permissions")
+        return
+    if not beginning.strip():
+        yield _at(loaded, at, f"the {what} {value} is empty", "give a text of a few thousand words, or remove the line")
+
+
+def _missing_file(loaded: LoadedRecipe, at: Path_, relative: str, what: str) -> Iterator[Diagnostic]:
+    path = loaded.resolve(relative)
+    if path.is_file():
+        return
+    if path.is_dir():
+        yield _at(loaded, at, f"the {what} {_value(loaded, at, relative)} is a folder", "name the file in it")
+    else:
+        yield _at(loaded, at, f"no {what} {_value(loaded, at, relative)}", _looked_up(loaded, path))
+
+
+def _looked_up(loaded: LoadedRecipe, path: Path) -> str:
+    """Where a missing thing was looked for, and its likely right name there."""
+    if path.parent.is_dir():
+        near = nearest(path.name, sorted(p.name for p in path.parent.iterdir()))
+        if near:
+            return f"did you mean {shown(near)}?"
+    return f"paths are relative to the folder of the file they stand in (`{loaded.folder}`)"
+
+
+def _target_mistakes(loaded: LoadedRecipe, target: Target, number: int, artifact: GgufArtifact) -> Iterator[Diagnostic]:
+    runtimes = {name: r for name, r in target.runtimes.items() if artifact.format in r.formats}
+    if not runtimes:
+        served = sorted({f for r in target.runtimes.values() for f in r.formats})
+        message = f"`{target.name}` has no runtime for `{artifact.format}`"
+        yield _at(loaded, ("artifacts", number, "format"), message, f"it serves {listed(served)}")
+        return
+    yield from _scheme_mistake(loaded, target, number, artifact, list(runtimes.values()))
+    yield from _context_mistake(loaded, target, artifact.format)
+    largest = target.storage.max_file_mib
+    if largest is not None and artifact.shard_size_mib is not None and artifact.shard_size_mib > largest:
+        message = f"shards of {artifact.shard_size_mib} MiB are larger than `{target.name}` can hold"
+        hint = f"at most {largest} MiB; {min(largest, target.storage.shard_mib or largest)} is a good value"
+        yield _at(loaded, ("artifacts", number, "shard_size_mib"), message, hint)
+
+
+def _scheme_mistake(
+    loaded: LoadedRecipe, target: Target, number: int, artifact: GgufArtifact, runtimes: list[Runtime]
+) -> Iterator[Diagnostic]:
+    scheme = artifact.quantize.scheme
+    if any(scheme in r.schemes for r in runtimes):
+        return
+    at: Path_ = ("artifacts", number, "quantize", "scheme")
+    reason = next((r.refused_schemes[scheme] for r in runtimes if scheme in r.refused_schemes), None)
+    served = list(dict.fromkeys(s for r in runtimes for s in (*r.preferred_schemes, *r.schemes)))
+    message = f"`{target.name}` does not take `{scheme}`"
+    yield _at(loaded, at, f"{message}: {reason}" if reason else message, f"choose one of {listed(served)}")
+
+
+def _context_mistake(loaded: LoadedRecipe, target: Target, artifact_format: str) -> Iterator[Diagnostic]:
+    accelerator = target.accelerator
+    if accelerator is None or accelerator.max_context is None:
+        return
+    runs_there = accelerator.kind != "rknpu" or artifact_format in _NPU_FORMATS
+    if runs_there and loaded.recipe.context > accelerator.max_context:
+        message = f"a context of {loaded.recipe.context} is more than the accelerator of `{target.name}` takes"
+        yield _at(loaded, ("context",), message, f"set it to {accelerator.max_context} or less")
+
+
+def _value(loaded: LoadedRecipe, at: Path_, text: str) -> str:
+    """A value for a message; one from the environment stays hidden."""
+    return "given by the environment" if loaded.from_env(*at) else shown(text)
+
+
+def _at(loaded: LoadedRecipe, at: Path_, message: str, hint: str) -> Diagnostic:
+    """A mistake at the value, or, where the value is a default, at the closest thing that was written."""
+    return Diagnostic(message, hint, loaded.marked.place(*at).span)
