@@ -1,4 +1,4 @@
-"""The tokenizer files of a checkpoint, parsed once. Rule: a file that exists must be well formed; a missing one is None."""
+"""The tokenizer files of a checkpoint, parsed once. Rule: what exists must be well formed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chooses the kind of vocabulary and puts its entries together. Rule: what llama.cpp cannot tokenize alike is refused."""
+"""Chooses the kind of vocabulary and puts its entries together. Rule: what llama.cpp cannot do alike is refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from edgec.formats.gguf.model import KeyValue, Vocabulary
 from edgec.formats.gguf.vocabulary.byte_bpe import map_byte_bpe
 from edgec.formats.gguf.vocabulary.entries import flag
 from edgec.formats.gguf.vocabulary.files import TokenizerFiles, read_files
-from edgec.formats.gguf.vocabulary.pretokenizer import recognise
 from edgec.formats.gguf.vocabulary.special import read_special_tokens
 from edgec.formats.gguf.vocabulary.template import chat_template as read_chat_template
 from edgec.source.model import CheckpointHeader
@@ -35,8 +34,7 @@ def map_vocabulary(
     files = read_files(header)
     if files.tokenizer is None:
         raise InputError.of("there is no tokenizer.json", hint="add the model's tokenizer.json to the source folder")
-    chosen = pre or recognise(files.tokenizer)
-    entries = map_byte_bpe(files, files.tokenizer, n_vocab=n_vocab, pre=chosen)
+    entries, chosen, notes = map_byte_bpe(files, files.tokenizer, n_vocab=n_vocab, pre=pre)
     special = read_special_tokens(files, n_vocab)
     template, template_entries = read_chat_template(files, chat_template)
     return Vocabulary(
@@ -46,5 +44,5 @@ def map_vocabulary(
         n_tokens=n_vocab,
         special=special.ids,
         chat_template=template,
-        notes=special.notes,
+        notes=(*notes, *special.notes),
     )

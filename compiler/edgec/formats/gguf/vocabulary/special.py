@@ -47,7 +47,7 @@ class SpecialTokens:
 
 @dataclass
 class _Reading:
-    """What is known while the files are read. `names`: tokens by kind as text, from tokenizer_config.json and templates."""
+    """What is known while the files are read. `names`: tokens by kind, as text or objects."""
 
     names: dict[str, Any]
     has_settings: bool

@@ -1,4 +1,4 @@
-"""The chat template. Rule: the recipe's override wins, then tokenizer_config.json, chat_template.jinja, chat_template.json."""
+"""The chat template. Rule: the recipe's, tokenizer_config.json's, chat_template.jinja, chat_template.json."""
 
 from __future__ import annotations
 
