@@ -16,16 +16,15 @@ from edgec.errors import ToolError
 from edgec.formats.gguf.runtime.structs import Tensor
 
 _F32 = 0
-# As llama.cpp's tool: a node with fewer rows is no batch of tokens.
 _MIN_ROWS = 16
 
 
 @dataclass
 class Entry:
-    """Sums of squares per input column, shape (matrices, columns), and how many rows each matrix has seen."""
+    """Sums of squares per input column, shape (columns,), and the number of rows they were taken over."""
 
     sums: npt.NDArray[np.float64]
-    counts: npt.NDArray[np.int64]
+    rows: int
 
 
 class Collector:
@@ -33,8 +32,7 @@ class Collector:
 
     def __init__(self, lib: c.CDLL) -> None:
         self._lib = lib
-        names = {lib.ggml_op_name(op): op for op in range(64)}
-        self._mul_mat, self._mul_mat_id = names[b"MUL_MAT"], names[b"MUL_MAT_ID"]
+        self._mul_mat = next(op for op in range(64) if lib.ggml_op_name(op) == b"MUL_MAT")
         self._entries: dict[str, Entry] = {}
         self._failure: str | None = None
 
@@ -50,62 +48,30 @@ class Collector:
     def on_node(self, address: int, ask: bool, _user: object) -> bool:
         """llama.cpp's callback: whether the node is wanted (`ask`), then with its inputs computed. False stops."""
         node = Tensor.from_address(address)
-        weight, inputs = (Tensor.from_address(node.src[i]) for i in range(2)) if node.src[1] else (None, None)
-        if weight is None or inputs is None:
+        if node.op != self._mul_mat:
             return not ask
+        weight, inputs = Tensor.from_address(node.src[0]), Tensor.from_address(node.src[1])
+        name = weight_name(weight)
         if ask:
-            return self._wanted(node, weight, inputs)
-        if not self._lib.ggml_backend_buffer_is_host(inputs.buffer):
-            self._failure = "the activations are not in the host's memory"
-        elif node.op == self._mul_mat_id:
-            self._add_routed(weight, inputs, Tensor.from_address(node.src[2]))
+            # As llama.cpp's tool: a node with few rows is no batch of tokens, and the output layer is left out.
+            return inputs.ne[1] >= _MIN_ROWS and inputs.type == _F32 and name.startswith("blk.")
+        if weight.ne[2] * weight.ne[3] != 1:
+            self._failure = f"tensor '{name}' holds several matrices, which no supported architecture does"
+        elif not self._lib.ggml_backend_buffer_is_host(inputs.buffer):
+            self._failure = f"the activations that enter tensor '{name}' are not in the host's memory"
         else:
-            self._add_dense(weight, inputs)
+            self._add(name, inputs)
         return self._failure is None
 
-    def _wanted(self, node: Tensor, weight: Tensor, inputs: Tensor) -> bool:
-        if node.op == self._mul_mat_id:
-            return True
-        return bool(
-            node.op == self._mul_mat
-            and inputs.ne[1] >= _MIN_ROWS
-            and inputs.type == _F32
-            and weight_name(weight).startswith("blk.")
-        )
-
-    def _add_dense(self, weight: Tensor, inputs: Tensor) -> None:
-        """Inputs (i3, i2, rows, columns); a batch index beyond the weight's matrices wraps around, as the product does."""
-        rows = _view(inputs, np.dtype(np.float32))
-        n2, n3 = weight.ne[2], weight.ne[3]
-        entry = self._entry(weight, n2 * n3, rows.shape[-1], counts=1)
-        for i3 in range(rows.shape[0]):
-            for i2 in range(rows.shape[1]):
-                entry.sums[(i3 % n3) * n2 + i2 % n2] += _sum_of_squares(rows[i3, i2])
-        entry.counts += rows.shape[0] * rows.shape[1] * rows.shape[2] // (n2 * n3)
-        self._check_finite(weight, entry)
-
-    def _add_routed(self, weight: Tensor, inputs: Tensor, ids: Tensor) -> None:
-        """Mixture of experts: inputs (1, tokens, used or 1, columns), ids (tokens, used): which expert saw which row."""
-        rows = _view(inputs, np.dtype(np.float32))[0]
-        experts = _view(ids, np.dtype(np.int32))[0, 0]
-        entry = self._entry(weight, weight.ne[2], rows.shape[-1], counts=weight.ne[2])
-        for slot in range(experts.shape[1]):
-            chosen = rows[:, slot % rows.shape[1]]
-            for expert in np.unique(experts[:, slot]):
-                seen = chosen[experts[:, slot] == expert]
-                entry.sums[expert] += _sum_of_squares(seen)
-                entry.counts[expert] += seen.shape[0]
-        self._check_finite(weight, entry)
-
-    def _entry(self, weight: Tensor, matrices: int, columns: int, counts: int) -> Entry:
-        name = weight_name(weight)
-        if name not in self._entries:
-            self._entries[name] = Entry(np.zeros((matrices, columns)), np.zeros(counts, dtype=np.int64))
-        return self._entries[name]
-
-    def _check_finite(self, weight: Tensor, entry: Entry) -> None:
-        if not np.isfinite(entry.sums).all():
-            self._failure = f"the activations that enter tensor '{weight_name(weight)}' are not finite"
+    def _add(self, name: str, inputs: Tensor) -> None:
+        rows = _rows(inputs)
+        squares = _sum_of_squares(rows)
+        if not np.isfinite(squares).all():
+            self._failure = f"the activations that enter tensor '{name}' are not finite"
+            return
+        entry = self._entries.setdefault(name, Entry(np.zeros(rows.shape[1]), 0))
+        entry.sums += squares
+        entry.rows += rows.shape[0]
 
 
 def weight_name(weight: Tensor) -> str:
@@ -115,15 +81,16 @@ def weight_name(weight: Tensor) -> str:
     return parts[1] if len(parts) > 1 else name
 
 
-def _view(tensor: Tensor, dtype: np.dtype[np.float32] | np.dtype[np.int32]) -> npt.NDArray[np.float32]:
-    """The tensor's data in place, shape reversed to row-major, with its own strides."""
-    shape = tuple(reversed(tensor.ne))
-    strides = tuple(reversed(tensor.nb))
+def _rows(tensor: Tensor) -> npt.NDArray[np.float32]:
+    """The tensor's data as (rows, columns), in place where its strides allow."""
+    shape, strides = tuple(reversed(tensor.ne)), tuple(reversed(tensor.nb))
     last = sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
-    buffer = (c.c_char * (last + dtype.itemsize)).from_address(tensor.data)
-    return np.ndarray(shape, dtype=dtype, buffer=buffer, strides=strides)
+    buffer = (c.c_char * (last + 4)).from_address(tensor.data)
+    data: npt.NDArray[np.float32] = np.ndarray(shape, dtype=np.float32, buffer=buffer, strides=strides)
+    return data.reshape(-1, shape[-1])
 
 
 def _sum_of_squares(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     wide = rows.astype(np.float64)
-    return np.einsum("ij,ij->j", wide, wide)
+    sums: npt.NDArray[np.float64] = np.einsum("ij,ij->j", wide, wide)
+    return sums

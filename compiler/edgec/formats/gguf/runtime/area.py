@@ -1,4 +1,7 @@
-"""Memory shared by the two processes, for arrays too big for JSON. Rule: the worker writes and grows it, the parent reads."""
+"""Memory shared by the two processes, for arrays too big for JSON.
+
+Rule: the worker writes and grows it, the parent copies out.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ class SharedArea:
         return data.nbytes
 
     def take(self, nbytes: int, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        """A copy of the first `nbytes` of the area. Raises ValueError when the file is shorter or the sizes disagree."""
+        """A copy of the first `nbytes` of the area. Raises ValueError when the sizes disagree."""
         array: npt.NDArray[Any] = np.empty(shape, dtype=dtype)
         if array.nbytes != nbytes or os.fstat(self._descriptor).st_size < nbytes:
             raise ValueError(f"{nbytes} bytes announced, {array.nbytes} expected")

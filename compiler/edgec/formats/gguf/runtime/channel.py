@@ -5,6 +5,7 @@ Rule: nothing here can wait for ever; a worker that is late, garbled or gone is 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -69,17 +70,13 @@ class Channel:
     def kill(self) -> None:
         """Ends the worker and all it started, at once; again does nothing."""
         if self._process.poll() is None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None and not stream.closed:
-                try:
+                with contextlib.suppress(BrokenPipeError):
                     stream.close()
-                except BrokenPipeError:
-                    pass
 
     def _send(self, data: bytes, deadline: float, timeout_s: float) -> None:
         assert self._process.stdin is not None  # noqa: S101

@@ -48,11 +48,11 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class InputSums:
-    """Sums of squares of what entered one weight: `sums` (matrices, columns); `counts` rows seen, per matrix or in all."""
+    """Sums of squares per column of what entered one weight, shape (columns,), over `rows` rows (tokens)."""
 
     name: str
     sums: npt.NDArray[np.float64]
-    counts: tuple[int, ...]
+    rows: int
 
 
 def usable_threads() -> int:
@@ -121,7 +121,7 @@ class LlamaProcess:
         return self._info
 
     def tokenize(self, text: str, add_special: bool, parse_special: bool) -> list[int]:
-        """Token ids of `text`; `add_special` adds BOS or EOS as the model says, `parse_special` reads special tokens."""
+        """Token ids. `add_special` adds BOS or EOS as the model says, `parse_special` reads special tokens."""
         reply = self._ask("tokenize", text=text, add_special=add_special, parse_special=parse_special)
         return list(reply["tokens"])
 
@@ -150,7 +150,7 @@ class LlamaProcess:
         return rows
 
     def generate(self, tokens: Sequence[int], max_tokens: int) -> list[int]:
-        """Greedy continuation of `tokens`: ids up to an end-of-generation token (left out) or the end of the context."""
+        """Greedy continuation: ids up to an end-of-generation token (left out) or the end of the context."""
         return list(self._ask("generate", tokens=list(tokens), max_tokens=max_tokens)["tokens"])
 
     def collect_chunk(self, tokens: Sequence[int]) -> None:
@@ -161,8 +161,8 @@ class LlamaProcess:
         """What was collected, sorted by weight name."""
         index = 0
         while (reply := self._ask("sums", index=index))["name"] is not None:
-            sums = self._take(reply["bytes"], np.float64, tuple(reply["shape"]))
-            yield InputSums(reply["name"], sums, tuple(reply["counts"]))
+            sums = self._take(reply["bytes"], np.float64, (reply["size"],))
+            yield InputSums(reply["name"], sums, reply["rows"])
             index += 1
 
     def _ask(self, do: str, **arguments: Any) -> dict[str, Any]:

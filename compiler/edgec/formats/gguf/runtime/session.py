@@ -1,7 +1,7 @@
 """A loaded model and its context inside the worker: tokens in, logits, embeddings and greedy tokens out.
 
 Rule: the memory is cleared before every sequence, so that results do not depend on what ran before. The context is as
-the device's server makes it: flash attention left to llama.cpp, KV cache in float16, weights repacked where the CPU can.
+the device's server makes it: flash attention left to llama.cpp, KV cache in float16, weights repacked.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to open a model. `n_ctx` in tokens, cut to the context the model was trained with; `n_batch` 0: chosen here."""
+    """How to open a model. `n_ctx` in tokens, cut to what the model was trained with; `n_batch` 0: chosen here."""
 
     model: str
     n_ctx: int
@@ -54,7 +54,7 @@ class Session:
         self._vocab = lib.llama_model_get_vocab(self._model)
         self.n_vocab: int = lib.llama_vocab_n_tokens(self._vocab)
         self._n_ctx_train: int = lib.llama_model_n_ctx_train(self._model)
-        self.n_ctx = min(settings.n_ctx, self._n_ctx_train)
+        self.n_ctx: int = min(settings.n_ctx, self._n_ctx_train)
         self._batch_tokens = self._choose_batch(settings)
         self._ctx = lib.llama_init_from_model(self._model, self._context_params(settings))
         if not self._ctx:
@@ -62,12 +62,13 @@ class Session:
         self._batch = lib.llama_batch_init(self._batch_tokens, 0, 1)
 
     def _choose_batch(self, settings: Settings) -> int:
+        n_ctx: int = self.n_ctx
         if settings.n_batch:
-            return min(settings.n_batch, self.n_ctx)
+            return min(settings.n_batch, n_ctx)
         if settings.embeddings:
-            return self.n_ctx  # an encoder sees the whole text at once
+            return n_ctx  # an encoder sees the whole text at once
         bounded = _LOGITS_BYTES // (4 * self.n_vocab) // 64 * 64
-        return min(self.n_ctx, max(64, bounded))
+        return min(n_ctx, max(64, bounded))
 
     def _context_params(self, settings: Settings) -> ContextParams:
         params: ContextParams = self._lib.llama_context_default_params()
@@ -146,14 +147,14 @@ class Session:
         width = self._lib.llama_model_n_embd_out(self._model)
         if _POOLING[self._lib.llama_pooling_type(self._ctx)] == "none":
             rows = np.ctypeslib.as_array(self._lib.llama_get_embeddings(self._ctx), (len(tokens), width))
-            return rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+            return np.asarray(rows.mean(axis=0, dtype=np.float64), dtype=np.float32)
         pooled = self._lib.llama_get_embeddings_seq(self._ctx, 0)
         if not pooled:
             raise ToolError.of("llama.cpp gives no embedding", hint="the model is no encoder; see the end of its log")
         return np.array(np.ctypeslib.as_array(pooled, (width,)))
 
     def generate(self, tokens: list[int], max_tokens: int) -> list[int]:
-        """Greedy continuation: at most `max_tokens` ids, ended by an end-of-generation token (left out) or the context."""
+        """Greedy continuation: up to `max_tokens` ids; an end-of-generation token (left out) or the context end it."""
         self._check(tokens)
         self._clear()
         out: list[int] = []

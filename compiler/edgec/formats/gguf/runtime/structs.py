@@ -130,8 +130,8 @@ CONTEXT_DEFAULTS: dict[str, object] = {
     "pooling_type": -1, "attention_type": -1, "flash_attn_type": -1, "rope_freq_base": 0.0, "rope_freq_scale": 0.0,
     "yarn_ext_factor": -1.0, "yarn_attn_factor": -1.0, "yarn_beta_fast": -1.0, "yarn_beta_slow": -1.0,
     "yarn_orig_ctx": 0, "defrag_thold": -1.0, "cb_eval_user_data": None, "type_k": 1, "type_v": 1,
-    "abort_callback": None, "moe_cache_size": 0, "embeddings": False, "offload_kqv": True, "no_perf": True, "op_offload": True,
-    "swa_full": True, "kv_unified": False, "samplers": None, "n_samplers": 0, "ctx_other": None,
+    "abort_callback": None, "moe_cache_size": 0, "embeddings": False, "offload_kqv": True, "no_perf": True,
+    "op_offload": True, "swa_full": True, "kv_unified": False, "samplers": None, "n_samplers": 0, "ctx_other": None,
 }  # fmt: skip
 
 

@@ -14,8 +14,6 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from edgec.errors import EdgecError, ToolError
 from edgec.formats.gguf.runtime.activations import Collector
 from edgec.formats.gguf.runtime.area import SharedArea
@@ -97,8 +95,7 @@ class Worker:
         if index >= len(entries):
             return {"name": None}
         name, entry = entries[index]
-        reply = {"name": name, "counts": [int(n) for n in entry.counts], "shape": list(entry.sums.shape)}
-        return {**reply, "bytes": self._area.put(entry.sums.astype(np.float64))}
+        return {"name": name, "rows": entry.rows, "size": entry.sums.size, "bytes": self._area.put(entry.sums)}
 
     @property
     def _opened(self) -> Session:
@@ -131,7 +128,7 @@ def serve(worker: Worker, commands: BinaryIO, replies: BinaryIO) -> None:
 
 
 def _bind_to_parent(parent: int) -> None:
-    """Ends this process when its parent dies, also in the middle of a computation (Linux; elsewhere at end of input)."""
+    """Ends this process with its parent, also in the middle of a computation (Linux; elsewhere at end of input)."""
     if sys.platform == "linux":
         c.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it died before the line above
