@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import HfApi, constants, get_session, hf_hub_download, hf_hub_url
+from huggingface_hub import HfApi, ModelInfo, constants, get_session, hf_hub_download, hf_hub_url
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, silent_tqdm
 
 from edgec import __version__
@@ -47,12 +48,7 @@ class HubClient:
     def list_files(self) -> dict[str, RepoFile]:
         """All files of the commit, by name. Raises InputError (no such repository, gated) or ToolError."""
         with hub_errors(self._place), _quiet_library():
-            info = retried(
-                lambda: self._api.model_info(
-                    self._cache.repo, revision=self._cache.revision, files_metadata=True, timeout=_TIMEOUT_S
-                ),
-                self._waiting,
-            )
+            info = retried(self._model_info, self._waiting)
         if info.sha != self._cache.revision:
             raise InputError.of(
                 f"the hub answered for commit {info.sha}", hint="give the commit's 40 digits", place=self._place
@@ -63,6 +59,21 @@ class HubClient:
             )
             for s in info.siblings or ()
         }
+
+    def _model_info(self) -> ModelInfo:
+        try:
+            return self._api.model_info(
+                self._cache.repo, revision=self._cache.revision, files_metadata=True, timeout=_TIMEOUT_S
+            )
+        except (HfHubHTTPError, HFValidationError):
+            raise
+        except (ValueError, KeyError, TypeError) as error:
+            # A portal's login page or a proxy's message, sent with status 200.
+            raise ToolError.of(
+                f"what answers at {constants.ENDPOINT} is not a hub",
+                hint="check the network (a login page?), the proxy and HF_ENDPOINT",
+                place=self._place,
+            ) from error
 
     def fetch_small(self, file: RepoFile) -> Path:
         """Download a small file into the cache, check it, and return its path."""

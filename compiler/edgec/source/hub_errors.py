@@ -17,7 +17,9 @@ import httpx2
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -42,7 +44,7 @@ def hub_errors(place: str) -> Iterator[None]:
         yield
     except EdgecError:
         raise
-    except (HfHubHTTPError, httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
         raise explain(error, place) from error
 
 
@@ -81,6 +83,12 @@ def explain(error: Exception, place: str) -> EdgecError:
         )
     if isinstance(error, httpx2.HTTPError):
         return ToolError.of(f"the connection broke: {type(error).__name__}", hint=_AGAIN, place=place)
+    if isinstance(error, HFValidationError):
+        return InputError.of("this is not a name of a repository", hint="write `owner/name`", place=place)
+    if isinstance(error, OfflineModeIsEnabled):
+        return InputError.of(
+            "HF_HUB_OFFLINE forbids connections", hint="unset it, or build with --offline from the cache", place=place
+        )
     return _explain_os(error, place)
 
 
@@ -129,11 +137,11 @@ def _explain_os(error: Exception, place: str) -> EdgecError:
             hint="free space (`hf cache rm` removes models), or set HF_HOME to a larger disk",
             place=place,
         )
-    if isinstance(error, OSError) and error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+    if isinstance(error, OSError) and error.errno is not None:
         return ToolError.of(
-            f"the Hugging Face cache cannot be written: {error.strerror}",
+            f"the Hugging Face cache cannot be used: {error.strerror}",
             hint="set HF_HOME to a folder you may write to",
-            place=place,
+            place=f"{place}: {error.filename}" if error.filename else place,
         )
     return ToolError.of(
         f"fetching failed: {str(error).split('?', maxsplit=1)[0][:200]}", hint="check HF_ENDPOINT", place=place
