@@ -51,13 +51,13 @@ def trusted_folder(config_home: Path) -> Path:
     return config_home / "trusted"
 
 
-def default_signing_key(
+def find_signing_key(
     config_home: Path, explicit: Path | None, env: Mapping[str, str], *, report: Reporter = silent
-) -> tuple[SigningKey, bool]:
-    """The key to sign with, and whether it is only a development key.
+) -> tuple[SigningKey, bool] | None:
+    """The key to sign with, and whether it is only a development key; None when there is no key at all.
 
-    The recipe's (`explicit`), else `$EDGEC_SIGNING_KEY`, else `keys/signing.key`, else `keys/development.key`, which is
-    made when missing. `config_home` is edgec's own folder (`edgec.store.paths.config_home`).
+    The recipe's (`explicit`), else `$EDGEC_SIGNING_KEY`, else `keys/signing.key`, else `keys/development.key`.
+    `config_home` is edgec's own folder (`edgec.store.paths.config_home`).
     """
     password = env[PASSWORD_VARIABLE].encode() if env.get(PASSWORD_VARIABLE) else None
     named = explicit or (Path(env[KEY_VARIABLE]) if env.get(KEY_VARIABLE) else None)
@@ -70,9 +70,22 @@ def default_signing_key(
     signing = folder / "signing.key"
     if signing.exists():
         return load_signing_key(signing, password=password, report=report), False
-    if not development.exists():
-        _make_development_key(development, report)
-    return load_signing_key(development, password=password, report=report), True
+    if development.exists():
+        return load_signing_key(development, password=password, report=report), True
+    return None
+
+
+def default_signing_key(
+    config_home: Path, explicit: Path | None, env: Mapping[str, str], *, report: Reporter = silent
+) -> tuple[SigningKey, bool]:
+    """As `find_signing_key`; makes `keys/development.key` when there is no key."""
+    found = find_signing_key(config_home, explicit, env, report=report)
+    if found is None:
+        _make_development_key(keys_folder(config_home) / f"{DEVELOPMENT_NAME}.key", report)
+        found = find_signing_key(config_home, explicit, env, report=report)
+    if found is None:
+        raise ValueError("the development key was made and is not there")
+    return found
 
 
 def trusted_keys(config_home: Path) -> tuple[TrustedKey, ...]:

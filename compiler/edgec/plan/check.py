@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from edgec.documents.files import is_file, is_folder, names_in
 from edgec.documents.typed import ordered
 from edgec.documents.wording import listed, nearest, shown
 from edgec.errors import Diagnostic, InputError
@@ -17,7 +18,7 @@ from edgec.recipe.model import GgufArtifact
 from edgec.target.load import load_target
 from edgec.target.model import Runtime, Target
 
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _TEXT_CHUNK_CHARS = 1 << 20
 # Formats that a runtime beside the CPU's serves on an NPU board; llama.cpp runs on its CPU.
 _NPU_FORMATS = frozenset({"rknn", "rkllm"})
@@ -73,18 +74,18 @@ def _file_mistakes(loaded: LoadedRecipe) -> Iterator[Diagnostic]:
 def _source_mistakes(loaded: LoadedRecipe, relative: str) -> Iterator[Diagnostic]:
     at: Path_ = ("source", "path")
     folder = loaded.resolve(relative)
-    if not folder.is_dir():
-        if folder.is_file():
+    if not is_folder(folder):
+        if is_file(folder):
             hint = "name the folder that holds it, with config.json and tokenizer.json"
             yield _at(loaded, at, f"the model {_value(loaded, at, relative)} is a file, not a folder", hint)
         else:
             yield _at(loaded, at, f"no model folder {_value(loaded, at, relative)}", _looked_up(loaded, folder))
         return
-    absent = [name for name in ("config.json",) if not (folder / name).is_file()]
-    if any(folder.glob("*.safetensors")) or (folder / "model.safetensors.index.json").is_file():
-        if absent:
-            yield _at(loaded, at, f"the model folder has no `{absent[0]}`", "download it from the model's page")
-    elif any(True for pattern in _PICKLES for _ in folder.glob(pattern)):
+    names = names_in(folder)
+    if any(name.endswith((".safetensors", ".safetensors.index.json")) for name in names):
+        if "config.json" not in names:
+            yield _at(loaded, at, "the model folder has no `config.json`", "download it from the model's page")
+    elif any(name.endswith(_PICKLES) for name in names):
         hint = (
             "save it with `save_pretrained(..., safe_serialization=True)`; pickle files can run code and are not read"
         )
@@ -108,7 +109,7 @@ def _text_mistakes(loaded: LoadedRecipe, calibrations: list[tuple[Path_, str]]) 
 
 
 def _same_file(one: Path, other: Path) -> bool:
-    return one.is_file() and other.is_file() and one.samefile(other)
+    return is_file(one) and is_file(other) and one.samefile(other)
 
 
 def _not_a_text(loaded: LoadedRecipe, at: Path_, path: Path, what: str) -> Iterator[Diagnostic]:
@@ -128,9 +129,9 @@ def _not_a_text(loaded: LoadedRecipe, at: Path_, path: Path, what: str) -> Itera
 
 def _missing_file(loaded: LoadedRecipe, at: Path_, relative: str, what: str) -> Iterator[Diagnostic]:
     path = loaded.resolve(relative)
-    if path.is_file():
+    if is_file(path):
         return
-    if path.is_dir():
+    if is_folder(path):
         yield _at(loaded, at, f"the {what} {_value(loaded, at, relative)} is a folder", "name the file in it")
     else:
         yield _at(loaded, at, f"no {what} {_value(loaded, at, relative)}", _looked_up(loaded, path))
@@ -138,10 +139,9 @@ def _missing_file(loaded: LoadedRecipe, at: Path_, relative: str, what: str) -> 
 
 def _looked_up(loaded: LoadedRecipe, path: Path) -> str:
     """Where a missing thing was looked for, and its likely right name there."""
-    if path.parent.is_dir():
-        near = nearest(path.name, sorted(p.name for p in path.parent.iterdir()))
-        if near:
-            return f"did you mean {shown(near)}?"
+    near = nearest(path.name, names_in(path.parent))
+    if near:
+        return f"did you mean {shown(near)}?"
     return f"paths are relative to the folder of the file they stand in (`{loaded.folder}`)"
 
 

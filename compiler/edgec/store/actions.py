@@ -45,6 +45,15 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Entry:
+    """Something in the store. `is_reference`: an unquantized model, large and quick to make again."""
+
+    name: str
+    size_bytes: int
+    is_reference: bool
+
+
+@dataclass(frozen=True)
 class ActionStore:
     """Results under `root`, named by action keys (`sha256:<hex>`)."""
 
@@ -76,14 +85,15 @@ class ActionStore:
                 folder.mkdir(parents=True, exist_ok=True)
             yield Workspace(folder, self._folder("results", key))
 
-    def entries(self) -> list[tuple[str, int]]:
-        """All results and partial folders as (relative name, bytes), for people."""
+    def entries(self) -> tuple[Entry, ...]:
+        """All results and partial folders."""
         found = []
-        for kind in ("results", "partial"):
-            base = self.root / kind
+        for state in ("results", "partial"):
+            base = self.root / state
             for folder in sorted(base.iterdir()) if base.is_dir() else []:
-                found.append((f"{kind}/{folder.name}", sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())))
-        return found
+                size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+                found.append(Entry(f"{state}/{folder.name}", size, any(folder.glob("reference*.gguf"))))
+        return tuple(found)
 
     def remove(self, entry: str) -> None:
         """Deletes one entry named by `entries`, unless an action is at work on it (then it waits)."""

@@ -1,0 +1,139 @@
+"""The verbs of edgec as Python functions: what the commands call, and what other programs may call.
+
+Rule: nothing here prints or exits; errors are `edgec.errors.EdgecError`, progress goes to the reporter given.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgec.build.bundle_step import Built, run_bundle
+from edgec.build.doctor import Finding, examine
+from edgec.build.run import Runner
+from edgec.bundle.keyring import default_signing_key, find_signing_key
+from edgec.errors import InputError
+from edgec.events import Reporter, silent
+from edgec.plan.check import check as cross_check
+from edgec.plan.make import make_plan, open_source, refuse_full_disk, refuse_misfits
+from edgec.plan.plan import Plan, Signer
+from edgec.recipe.load import LoadedRecipe, load_recipe
+from edgec.store.actions import ActionStore
+from edgec.store.digests import DigestCache
+from edgec.store.paths import cache_home, config_home
+from edgec.store.standing import StandingFolders
+from edgec.target.load import load_target
+from edgec.target.model import Target
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where a build keeps its things and how it speaks. The defaults are the user's own folders."""
+
+    cache: Path = field(default_factory=cache_home)
+    config: Path = field(default_factory=config_home)
+    env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    offline: bool = False
+    report: Reporter = silent
+
+    @property
+    def store(self) -> ActionStore:
+        """The store of action results."""
+        return ActionStore(self.cache / "store")
+
+    @property
+    def digests(self) -> DigestCache:
+        """Remembered file digests."""
+        return DigestCache(self.cache / "digests")
+
+    @property
+    def standing(self) -> StandingFolders:
+        """Records of the bundles written."""
+        return StandingFolders(self.cache / "bundles")
+
+
+def check(
+    recipe: Path, *, sets: Sequence[str] = (), env: Mapping[str, str] | None = None
+) -> tuple[LoadedRecipe, Target]:
+    """Loads and cross-checks a recipe and its target. Raises InputError with every mistake at once."""
+    loaded = load_recipe(recipe, sets=sets, env=env)
+    target = load_target(loaded.recipe.target, folder=loaded.folder)
+    mistakes = cross_check(loaded, target)
+    if mistakes:
+        raise InputError(*mistakes)
+    return loaded, target
+
+
+def plan(
+    recipe: Path, *, sets: Sequence[str] = (), workshop: Workshop | None = None, output: Path | None = None
+) -> Plan:
+    """Plans the build of a recipe: reads only, and of a hub model only small files and headers.
+
+    Raises InputError when the recipe is wrong or the model is not supported. A model that does not fit is planned:
+    see `edgec.plan.make.refuse_misfits`.
+    """
+    shop = workshop or Workshop()
+    loaded, target = check(recipe, sets=sets, env=shop.env)
+    key = find_signing_key(shop.config, _explicit_key(loaded), shop.env)
+    # Planning makes nothing, not even the development key that a build would make.
+    signer = Signer("to be made", True) if key is None else Signer(key[0].public.fingerprint, key[1])
+    return _plan(loaded, target, signer, shop, output or Path("artifacts"))
+
+
+def _explicit_key(loaded: LoadedRecipe) -> Path | None:
+    key = loaded.recipe.sign.key
+    return None if key is None else loaded.resolve(key)
+
+
+def _plan(loaded: LoadedRecipe, target: Target, signer: Signer, shop: Workshop, output: Path) -> Plan:
+    source = open_source(loaded, offline=shop.offline, digest_file=shop.digests)
+    standing = shop.standing
+    return make_plan(
+        loaded,
+        target,
+        source,
+        shop.store,
+        stands=lambda name, key: standing.facts(output / name, key) is not None,
+        signer=signer,
+    )
+
+
+def build(
+    recipe: Path,
+    *,
+    sets: Sequence[str] = (),
+    workshop: Workshop | None = None,
+    output: Path | None = None,
+    archive: bool = False,
+) -> Built:
+    """Builds, proves and signs the bundle of a recipe under `output` (default: `artifacts`).
+
+    Raises InputError (recipe, model, misfit), ToolError (machine), ProofError (the artifact is not good enough).
+    """
+    shop = workshop or Workshop()
+    folder = output or Path("artifacts")
+    loaded, target = check(recipe, sets=sets, env=shop.env)
+    key, is_development = default_signing_key(shop.config, _explicit_key(loaded), shop.env, report=shop.report)
+    made = _plan(loaded, target, Signer(key.public.fingerprint, is_development), shop, folder)
+    refuse_misfits(made)
+    refuse_full_disk(made, shop.cache, folder)
+    runner = Runner(made, shop.store, shop.report, shop.digests)
+    tar = folder / f"{made.bundle_name}.tar" if archive else None
+    return run_bundle(runner, shop.standing, key, folder, tar)
+
+
+def clean(workshop: Workshop, *, references_only: bool = False, dry_run: bool = False) -> dict[str, int]:
+    """Removes stored results and returns their sizes in bytes by name."""
+    store = workshop.store
+    entries = {e.name: e.size_bytes for e in store.entries() if e.is_reference or not references_only}
+    if not dry_run:
+        for name in entries:
+            store.remove(name)
+    return entries
+
+
+def doctor(workshop: Workshop) -> tuple[Finding, ...]:
+    """What of this machine would stop a build."""
+    return examine(workshop.cache, workshop.config, workshop.env)

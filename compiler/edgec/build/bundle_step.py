@@ -1,0 +1,170 @@
+"""The last step: the report, then the signed bundle in its place, unless that very bundle stands there already."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from edgec import __version__
+from edgec.build.gguf_steps import load_proof
+from edgec.build.report_data import report_data
+from edgec.build.run import Runner
+from edgec.bundle.content import BundleArtifact, BundleContent, BundleFile, MediaKind
+from edgec.bundle.keys import SigningKey
+from edgec.bundle.write import write_bundle
+from edgec.documents.canonical import sha256_bytes
+from edgec.events import ActionFinished, ActionStarted
+from edgec.plan.gguf import GgufPlan
+from edgec.plan.keys import builder_platform
+from edgec.plan.plan import Plan
+from edgec.prove.model import Proof
+from edgec.prove.report import render_report
+from edgec.store.actions import Result
+from edgec.store.atomic import write_file
+from edgec.store.locks import exclusive
+from edgec.store.standing import StandingFolders
+
+# Small source files a device or a person needs beside the weights, and the kind of layer each becomes.
+_CARRIED: Mapping[str, MediaKind] = {
+    "config.json": "weight.config",
+    "generation_config.json": "weight.config",
+    "tokenizer.json": "weight.config",
+    "tokenizer_config.json": "weight.config",
+    "special_tokens_map.json": "weight.config",
+    "chat_template.jinja": "weight.config",
+    "README.md": "doc",
+    "LICENSE": "doc",
+}
+REPORT_FILE = "report.html"
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished build. `digest` is the bundle's OCI manifest digest; `cached`: the bundle stood there already."""
+
+    plan: Plan
+    path: Path
+    report: Path
+    archive: Path | None
+    digest: str
+    size_bytes: int
+    proofs: tuple[Proof, ...]
+    cached: bool
+    wall_s: float
+
+
+def report_path(destination: Path) -> Path:
+    """Where a person finds the report of the bundle at `destination`: beside it."""
+    return destination.with_name(destination.name + ".report.html")
+
+
+def run_bundle(runner: Runner, standing: StandingFolders, key: SigningKey, output: Path, archive: Path | None) -> Built:
+    """Makes sure that the plan's bundle stands under `output`, proven and signed."""
+    started = time.monotonic()
+    plan = runner.plan
+    destination = output / plan.bundle_name
+    action = plan.action("bundle")
+    with exclusive(standing.root / f"{plan.bundle_name}.lock"):
+        proofs = tuple(load_proof(runner.result(f"prove {a.name}")) for a in plan.artifacts)
+        facts = standing.facts(destination, action.key)
+        wanted = report_path(destination).exists() and (archive is None or archive.exists())
+        cached = facts is not None and wanted
+        if facts is None or not wanted:
+            runner.report(ActionStarted(action.name, action.kind, action.reason))
+            facts = _write(runner, proofs, key, destination, archive)
+            standing.remember(destination, action.key, facts)
+    wall_s = time.monotonic() - started
+    runner.report(ActionFinished(action.name, action.kind, cached=cached, wall_s=wall_s))
+    return Built(
+        plan=plan,
+        path=destination,
+        report=report_path(destination),
+        archive=archive,
+        digest=str(facts["digest"]),
+        size_bytes=int(facts["size_bytes"]),
+        proofs=proofs,
+        cached=cached,
+        wall_s=wall_s,
+    )
+
+
+def _write(
+    runner: Runner, proofs: tuple[Proof, ...], key: SigningKey, destination: Path, archive: Path | None
+) -> Mapping[str, object]:
+    plan = runner.plan
+    page = render_report(report_data(plan, proofs)).encode()
+    folder = runner.store.root / "packaging" / plan.bundle_name
+    files = [_small(folder, name, plan.source.header.files[name], kind) for name, kind in _carried(plan)]
+    files.append(_small(folder, REPORT_FILE, page, "doc"))
+    artifacts = []
+    for artifact in plan.artifacts:
+        weights = _weights(artifact, runner.result(f"compile {artifact.name}"))
+        files += weights
+        names = tuple(w.path_in_bundle for w in weights)
+        artifacts.append(BundleArtifact(artifact.name, artifact.settings.format, artifact.scheme, names))
+    content = _content(plan, tuple(files), tuple(artifacts), proofs)
+    info = write_bundle(content, destination, key=key, report=runner.report, archive=archive)
+    write_file(report_path(destination), page)
+    return {"digest": info.digest, "size_bytes": info.size_bytes}
+
+
+def _carried(plan: Plan) -> list[tuple[str, MediaKind]]:
+    return [(name, kind) for name, kind in sorted(_CARRIED.items()) if name in plan.source.header.files]
+
+
+def _small(folder: Path, name: str, data: bytes, kind: MediaKind) -> BundleFile:
+    path = folder / name
+    write_file(path, data)
+    return BundleFile(name, path, kind, sha256_bytes(data), len(data))
+
+
+def _weights(artifact: GgufPlan, compiled: Result) -> list[BundleFile]:
+    by_name = {f.name: f for f in compiled.files}
+    return [
+        BundleFile(f"{artifact.settings.format}/{name}", compiled.path(name), "weight", f.digest, f.size_bytes)
+        for name in compiled.facts["files"]
+        if (f := by_name[name])
+    ]
+
+
+def _content(
+    plan: Plan, files: tuple[BundleFile, ...], artifacts: tuple[BundleArtifact, ...], proofs: tuple[Proof, ...]
+) -> BundleContent:
+    recipe = plan.loaded.recipe
+    not_verified = {n.what: n.model_dump(mode="json") for p in proofs for n in p.not_verified}
+    return BundleContent(
+        name=recipe.name,
+        version=recipe.version,
+        target=plan.target.model_dump(mode="json", by_alias=True),
+        recipe=plan.loaded.document,
+        source=plan.source.header.identity,
+        files=files,
+        platform=builder_platform(),
+        description=recipe.description,
+        licence=plan.source.header.identity.licence,
+        model=_model_facts(plan),
+        artifacts=artifacts,
+        proofs=tuple(p.model_dump(mode="json") for p in proofs),
+        not_verified=tuple(not_verified[k] for k in sorted(not_verified)),
+        tools={"edgec": __version__, **{t: version(t) for t in ("gguf", "tokenizers", "xllamacpp")}},
+        development_key=plan.signer.is_development,
+    )
+
+
+def _model_facts(plan: Plan) -> dict[str, object]:
+    first = plan.artifacts[0]
+    return {
+        "architecture": first.mapped.arch,
+        "kind": first.mapped.kind,
+        "format": first.settings.format,
+        "parameters": sum(t.elements for t in plan.source.header.tensors.values()),
+        "precision": sorted({str(t.dtype) for t in plan.source.header.tensors.values()})[0].lower(),
+        "quantization": first.scheme,
+        "context": plan.loaded.recipe.context,
+        "trained_context": first.mapped.shape.context_length,
+        "embedding_length": first.mapped.shape.n_embd,
+        "vocabulary": first.vocabulary.n_tokens,
+    }

@@ -1,0 +1,107 @@
+"""Looks at this machine as a build will: Python, tools, memory, disk, keys, hub.
+
+Rule: what can be tried is tried (the runtime is started, the cache is written to), not guessed from versions.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from edgec.bundle.keyring import find_signing_key
+from edgec.errors import EdgecError
+from edgec.store.atomic import write_file
+from edgec.toolchain.process import run_tool
+
+_MIN_FREE_GIB = 2.0
+# In a process of its own: a library built for another CPU kills the process that loads it.
+_LOAD = "from edgec.formats.gguf.runtime.binding import load; load()"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `required`: a build fails without it."""
+
+    what: str
+    found: str
+    ok: bool
+    required: bool
+    hint: str | None = None
+
+
+def examine(cache: Path, config: Path, env: Mapping[str, str]) -> tuple[Finding, ...]:
+    """All findings, the required ones first."""
+    return (
+        _python(),
+        _runtime(cache, env),
+        _cache(cache),
+        _disk(cache),
+        _memory(),
+        Finding("cores", str(len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else "?", True, False),
+        _key(config, env),
+        _hub(env),
+    )
+
+
+def _python() -> Finding:
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    return Finding("python", found, sys.version_info >= (3, 11), True, "install Python 3.11 or newer")
+
+
+def _runtime(cache: Path, env: Mapping[str, str]) -> Finding:
+    hint = "reinstall it: python -m pip install --force-reinstall xllamacpp"
+    try:
+        run_tool([sys.executable, "-c", _LOAD], log=cache / "logs" / "doctor.log", timeout_s=60, env=env)
+    except EdgecError as error:
+        return Finding("llama.cpp", error.diagnostics[0].message, False, True, error.diagnostics[0].hint or hint)
+    found = f"xllamacpp {version('xllamacpp')}, tokenizers {version('tokenizers')}"
+    return Finding("llama.cpp", found, True, True)
+
+
+def _cache(cache: Path) -> Finding:
+    probe = cache / f"doctor-{os.getpid()}.tmp"
+    try:
+        write_file(probe, b"")
+    except EdgecError as error:
+        return Finding(
+            "cache", error.diagnostics[0].message, False, True, "set EDGEC_CACHE to a folder you may write to"
+        )
+    probe.unlink()
+    return Finding("cache", str(cache), True, True)
+
+
+def _disk(cache: Path) -> Finding:
+    folder = cache
+    while not folder.exists():
+        folder = folder.parent
+    free_gib = shutil.disk_usage(folder).free / 2**30
+    hint = "`edgec clean` empties the store; EDGEC_CACHE moves it to a larger disk"
+    return Finding("disk", f"{free_gib:.1f} GiB free at {cache}", free_gib >= _MIN_FREE_GIB, False, hint)
+
+
+def _memory() -> Finding:
+    total_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    hint = "compiling needs 300 MiB; the proof maps the unquantized model and is slow when it does not fit"
+    return Finding("memory", f"{total_gib:.1f} GiB", total_gib >= 4, False, hint)
+
+
+def _key(config: Path, env: Mapping[str, str]) -> Finding:
+    try:
+        key = find_signing_key(config, None, env)
+    except EdgecError as error:
+        return Finding("signing key", error.diagnostics[0].message, False, True, error.diagnostics[0].hint)
+    own = key is not None and not key[1]
+    found = "your own" if own else "none; builds are signed with a development key"
+    return Finding("signing key", found, own, False, "edgec keys new")
+
+
+def _hub(env: Mapping[str, str]) -> Finding:
+    # The token itself is never shown.
+    token = "set" if env.get("HF_TOKEN") else "not set (only gated and private models need it)"
+    return Finding("hub", f"HF_TOKEN {token}", True, False)

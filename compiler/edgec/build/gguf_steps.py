@@ -1,0 +1,145 @@
+"""The steps that make and prove a GGUF. Each fills a workspace and commits it; a failed proof commits nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from edgec.build.context import StepContext
+from edgec.documents.canonical import canonical_json
+from edgec.errors import Diagnostic, ProofError
+from edgec.formats.gguf.compile import compile_gguf
+from edgec.formats.gguf.imatrix_compute import compute_imatrix
+from edgec.formats.gguf.imatrix_file import Imatrix, read_imatrix
+from edgec.formats.gguf.layout import GgufLayout
+from edgec.plan.gguf import GgufPlan
+from edgec.plan.model import Action
+from edgec.prove.gguf import prove_decoder, prove_encoder
+from edgec.prove.model import Proof, TensorError
+from edgec.source.text import read_text
+from edgec.store.actions import Result, Workspace
+from edgec.store.atomic import write_file
+
+IMATRIX_FILE = "imatrix.gguf"
+PROOF_FILE = "proof.json"
+
+
+def run_reference(context: StepContext, action: Action, work: Workspace) -> Result:
+    """Writes the unquantized GGUF, in the source's precision."""
+    artifact = next(a for a in context.plan.artifacts if a.reference_action == action.name)
+    return _compile(context, action, work, artifact.reference, None)
+
+
+def run_compile(context: StepContext, action: Action, work: Workspace) -> Result:
+    """Writes the quantized GGUF."""
+    artifact = context.plan.artifact(action.name.removeprefix("compile "))
+    return _compile(context, action, work, artifact.layout, _imatrix(context, action, artifact))
+
+
+def _imatrix(context: StepContext, action: Action, artifact: GgufPlan) -> Imatrix | None:
+    settings = artifact.settings.quantize.imatrix
+    if settings is None:
+        return None
+    if settings.file is not None:
+        return read_imatrix(context.plan.loaded.resolve(settings.file))
+    made_by = next(n for n in action.needs if n.startswith("imatrix-"))
+    return read_imatrix(context.result(made_by).path(IMATRIX_FILE))
+
+
+def _compile(
+    context: StepContext, action: Action, work: Workspace, layout: GgufLayout, imatrix: Imatrix | None
+) -> Result:
+    compiled = compile_gguf(
+        context.checkpoint(), layout, work.folder, imatrix=imatrix, report=context.report, action=action.name
+    )
+    files: dict[str, str | None] = {f.name: f.sha256 for f in compiled.files}
+    return work.commit(
+        files, {"tensors": [asdict(t) for t in compiled.tensors], "files": [f.name for f in compiled.files]}
+    )
+
+
+def run_imatrix(context: StepContext, action: Action, work: Workspace) -> Result:
+    """Computes the importance matrix on the unquantized model."""
+    text = read_text(context.plan.loaded.resolve(_calibration(context, action)), "calibration text")
+    reference = context.result(action.needs[0])
+    compute_imatrix(
+        first_file(reference),
+        text,
+        max_tokens=action.settings["max_tokens"],
+        out=work.folder / IMATRIX_FILE,
+        report=context.report,
+        action=action.name,
+    )
+    return work.commit({IMATRIX_FILE: None}, {})
+
+
+def _calibration(context: StepContext, action: Action) -> str:
+    """The calibration text of the artifact that needs this importance matrix."""
+    for artifact in context.plan.artifacts:
+        imatrix = artifact.settings.quantize.imatrix
+        if action.name in context.plan.action(f"compile {artifact.name}").needs and imatrix is not None:
+            return imatrix.calibration or ""
+    raise ValueError(f"no artifact needs {action.name}")
+
+
+def run_prove(context: StepContext, action: Action, work: Workspace) -> Result:
+    """Proves a compiled GGUF against the unquantized model. Raises ProofError (and stores nothing) on a miss."""
+    artifact = context.plan.artifact(action.name.removeprefix("prove "))
+    compiled = context.result(f"compile {artifact.name}")
+    reference = context.result(artifact.reference_action)
+    recipe = context.plan.loaded.recipe
+    held_out = recipe.prove.held_out
+    text = None if held_out is None else read_text(context.plan.loaded.resolve(held_out), "held-out text")
+    prove = prove_decoder if artifact.mapped.kind == "decoder" else prove_encoder
+    proof = prove(
+        first_file(compiled),
+        first_file(reference),
+        name=artifact.name,
+        tokenizer_files=context.plan.source.header.files,
+        held_out_text=text,
+        scheme=artifact.scheme,
+        settings=recipe.prove,
+        vocabulary=artifact.vocabulary,
+        tensors=_errors(compiled),
+        report=context.report,
+        action=action.name,
+        work_folder=work.folder,
+    )
+    refuse_failed(proof)
+    write_file(work.folder / PROOF_FILE, canonical_json(proof.model_dump(mode="json")))
+    return work.commit({PROOF_FILE: None}, {})
+
+
+def _errors(compiled: Result) -> tuple[TensorError, ...]:
+    return tuple(
+        TensorError(
+            name=t["name"], type=t["type"], elements=t["elements"], bytes=t["nbytes"], relative_rmse=t["relative_rmse"]
+        )
+        for t in compiled.facts["tensors"]
+    )
+
+
+def refuse_failed(proof: Proof) -> None:
+    """Raises ProofError naming every check that missed its threshold."""
+    missed = [
+        Diagnostic(
+            message=f"{check.name} is {check.measured:.5g} {check.unit}, must be {check.relation} {check.threshold:.5g}"
+            + (f": {check.detail}" if check.detail else ""),
+            hint=check.hint,
+            place=proof.artifact,
+        )
+        for check in proof.checks
+        if not check.passed
+    ]
+    if missed:
+        raise ProofError(*missed)
+
+
+def load_proof(result: Result) -> Proof:
+    """The proof a `prove` action stored."""
+    return Proof.model_validate_json(result.path(PROOF_FILE).read_bytes())
+
+
+def first_file(result: Result) -> Path:
+    """The file to load: the only one, or the first shard."""
+    return result.path(result.facts["files"][0])

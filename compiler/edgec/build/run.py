@@ -1,0 +1,78 @@
+"""Runs a plan: the only place with effects. Goes from the goal backwards, so that only what is missing runs.
+
+Rule: a step's result is used only after it was committed to the store; the same action never runs twice at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgec.build.context import StepContext
+from edgec.build.gguf_steps import run_compile, run_imatrix, run_prove, run_reference
+from edgec.events import ActionFinished, ActionStarted, Note, Reporter
+from edgec.plan.model import Action
+from edgec.plan.plan import Plan
+from edgec.store.actions import ActionStore, Result, Workspace
+
+Step = Callable[[StepContext, Action, Workspace], Result]
+
+STEPS: Mapping[str, Step] = {
+    "reference": run_reference,
+    "imatrix": run_imatrix,
+    "compile": run_compile,
+    "prove": run_prove,
+}
+
+
+@dataclass
+class Runner:
+    """Runs actions of one plan on demand and remembers their results."""
+
+    plan: Plan
+    store: ActionStore
+    report: Reporter
+    digest_file: Callable[[Path], str]
+    _results: dict[str, Result] = field(default_factory=dict)
+    _context: StepContext | None = None
+
+    @property
+    def context(self) -> StepContext:
+        """The context the steps of this run share."""
+        if self._context is None:
+            self._context = StepContext(self.plan, self.report, self.digest_file, self.result)
+        return self._context
+
+    def result(self, name: str) -> Result:
+        """The result of the action `name`, from memory, from the store, or by running it."""
+        if name not in self._results:
+            action = self.plan.action(name)
+            stored = self.store.lookup(action.key)
+            if stored is None:
+                stored = self._run(action)
+            else:
+                self.report(ActionFinished(name, action.kind, cached=True, wall_s=0.0))
+            self._results[name] = stored
+        return self._results[name]
+
+    def _run(self, action: Action) -> Result:
+        # Inputs first, so that no lock is held while another action runs.
+        if action.kind in ("reference", "compile"):
+            self.context.checkpoint()
+        for need in action.needs:
+            if self.plan.action(need).kind != "fetch":
+                self.result(need)
+        with self.store.work(action.key, waiting=lambda: self._waiting(action)) as work:
+            if isinstance(work, Result):
+                self.report(ActionFinished(action.name, action.kind, cached=True, wall_s=0.0))
+                return work
+            self.report(ActionStarted(action.name, action.kind, action.reason))
+            started = time.monotonic()
+            result = STEPS[action.kind](self.context, action, work)
+            self.report(ActionFinished(action.name, action.kind, cached=False, wall_s=time.monotonic() - started))
+            return result
+
+    def _waiting(self, action: Action) -> None:
+        self.report(Note(f"{action.name}: another build is at work on it; waiting for its result"))

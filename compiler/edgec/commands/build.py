@@ -1,0 +1,77 @@
+"""`edgec build`: from a recipe to a signed, proven bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgec import api
+from edgec.build.bundle_step import Built
+from edgec.commands.output import Output, output_options
+from edgec.commands.plan_text import mib
+from edgec.prove.model import Check
+
+
+@click.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Change one value of the recipe.")
+@click.option(
+    "--output", "-o", "output_folder", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True
+)
+@click.option("--archive", is_flag=True, help="Also write the bundle as one .tar.")
+@click.option("--offline", is_flag=True, help="Open no connection.")
+@output_options
+def command(
+    *, output: Output, recipe: Path, sets: tuple[str, ...], output_folder: Path, archive: bool, offline: bool
+) -> None:
+    """Build, prove and sign the bundle of RECIPE."""
+    workshop = api.Workshop(offline=offline, report=output.reporter)
+    built = api.build(recipe, sets=sets, workshop=workshop, output=output_folder, archive=archive)
+    output.result(as_json(built), as_text(built))
+
+
+def as_json(built: Built) -> dict[str, Any]:
+    """The result for `--json`."""
+    return {
+        "bundle": str(built.path),
+        "digest": built.digest,
+        "size_bytes": built.size_bytes,
+        "report": str(built.report),
+        "archive": None if built.archive is None else str(built.archive),
+        "key": built.plan.signer.fingerprint,
+        "development_key": built.plan.signer.is_development,
+        "cached": built.cached,
+        "wall_s": round(built.wall_s, 3),
+        "proofs": [p.model_dump(mode="json") for p in built.proofs],
+    }
+
+
+def as_text(built: Built) -> str:
+    """The result for people: the bundle, its proof, what to do next."""
+    plan = built.plan
+    lines = ["", f"bundle   {built.path}  ({mib(built.size_bytes)})" + ("  unchanged" if built.cached else "")]
+    lines.append(f"digest   {built.digest}")
+    lines.append(f"target   {plan.target.title}")
+    for artifact, proof in zip(plan.artifacts, built.proofs, strict=True):
+        lines.append(f"proof    {artifact.name} on {proof.runtime}")
+        lines += [f"         {_check(c)}" for c in proof.checks]
+        lines += [f"speed    {s.low_tok_s:.0f} to {s.high_tok_s:.0f} tokens/s with {s.runtime} (predicted)"
+                  for s in artifact.summary.speeds]  # fmt: skip
+    lines.append(f"report   {built.report}")
+    whose = "development key of this machine" if plan.signer.is_development else "your key"
+    lines.append(f"signed   {plan.signer.fingerprint[:19]} ({whose})")
+    lines += ["", "not verified on hardware:"]
+    whats = {n.what: n.why for p in built.proofs for n in p.not_verified}
+    lines += [f"  {what}: {why}" for what, why in sorted(whats.items())]
+    lines += ["", "next:", f"  edgec verify {built.path}", f"  edgec unpack {built.path} model/"]
+    if plan.signer.is_development:
+        lines.append("  edgec keys new            # a key of your own: devices should not trust a development key")
+    return "\n".join(lines)
+
+
+def _check(check: Check) -> str:
+    mark = "ok  " if check.passed else "MISS"
+    unit = f" {check.unit}" if check.unit else ""
+    return f"{mark} {check.name}: {check.measured:.5g}{unit} (must be {check.relation} {check.threshold:.5g})"

@@ -1,0 +1,25 @@
+"""`edgec clean`: makes room in the store."""
+
+from __future__ import annotations
+
+import click
+
+from edgec import api
+from edgec.commands.output import Output, output_options
+from edgec.commands.plan_text import mib
+
+
+@click.command()
+@click.option(
+    "--references", is_flag=True, help="Only unquantized models, which a rebuild makes again when it needs them."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@output_options
+def command(*, output: Output, references: bool, dry_run: bool) -> None:
+    """Remove stored results. Bundles are not touched; the next build makes again what it needs."""
+    removed = api.clean(api.Workshop(report=output.reporter), references_only=references, dry_run=dry_run)
+    total = sum(removed.values())
+    verb = "would free" if dry_run else "freed"
+    output.result(
+        {"removed": list(removed), "bytes": total, "dry_run": dry_run}, f"{verb} {mib(total)} in {len(removed)} results"
+    )

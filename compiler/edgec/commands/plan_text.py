@@ -1,0 +1,72 @@
+"""A plan as text and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from edgec.plan.model import Action, ArtifactPlan
+from edgec.plan.plan import Plan
+
+
+def mib(size_bytes: float) -> str:
+    """A size for people."""
+    return f"{size_bytes / 2**30:.2f} GiB" if size_bytes >= 2**30 else f"{size_bytes / 2**20:.1f} MiB"
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """The plan for `--json`."""
+    return {
+        "bundle": plan.bundle_name,
+        "target": plan.target.name,
+        "source": {"uri": plan.source.header.identity.uri, "revision": plan.source.header.identity.revision},
+        "artifacts": [asdict(a.summary) for a in plan.artifacts],
+        "actions": [asdict(a) for a in plan.actions],
+        "disk_bytes": disk_bytes(plan),
+    }
+
+
+def disk_bytes(plan: Plan) -> int:
+    """Bytes the build still has to write or download on this machine."""
+    costs = [a.cost for a in plan.actions if not a.cached]
+    return sum(c.output_bytes + c.scratch_bytes + c.download_bytes for c in costs)
+
+
+def as_text(plan: Plan) -> str:
+    """The plan for people: what will run and why, whether it fits, how fast it will be."""
+    lines = [f"{plan.bundle_name}: {plan.source.header.identity.uri} for {plan.target.title}", "", "actions"]
+    lines += [f"  {_action(a)}" for a in plan.actions]
+    lines.append(f"  this machine: {mib(disk_bytes(plan))} to write")
+    for artifact in plan.artifacts:
+        lines += ["", *_artifact(artifact.summary, plan)]
+    return "\n".join(lines)
+
+
+def _action(action: Action) -> str:
+    state = "cached" if action.cached else "run   "
+    cost = action.cost
+    size = f", {mib(cost.output_bytes)}" if cost.output_bytes else ""
+    download = f", download {mib(cost.download_bytes)}" if cost.download_bytes else ""
+    return f"{state} {action.name}: {action.reason}{size}{download}"
+
+
+def _artifact(summary: ArtifactPlan, plan: Plan) -> list[str]:
+    fit = summary.fit
+    lines = [f"{summary.name}: {mib(summary.output_bytes)} exactly ({', '.join(summary.files)})"]
+    lines.append("  tensors    " + ", ".join(f"{t} {mib(b)}" for t, b in summary.bytes_by_type.items()))
+    lines.append(
+        f"  memory     {fit.verdict}: needs {fit.needed_mib:.0f} MiB of {fit.available_mib:.0f} MiB "
+        f"at a context of {plan.loaded.recipe.context}"
+    )
+    lines += [f"    {item.mib:9.1f} MiB  {item.name}  ({item.detail})" for item in fit.items]
+    if fit.advice:
+        lines.append(f"  advice     {fit.advice}")
+    for speed in summary.speeds:
+        lines.append(
+            f"  speed      {speed.low_tok_s:.1f} to {speed.high_tok_s:.1f} tokens/s with {speed.runtime} "
+            f"({speed.confidence}; {speed.provenance})"
+        )
+        if speed.requires:
+            lines.append(f"             needs {speed.requires}")
+    lines += [f"  note       {note}" for note in summary.notes]
+    return lines

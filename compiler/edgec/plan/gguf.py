@@ -1,0 +1,136 @@
+"""What a GGUF artifact will be, from the checkpoint's header alone: its layout to the byte, its fit and its speed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from edgec.formats.gguf.architectures import map_model
+from edgec.formats.gguf.layout import GgufLayout, plan_layout
+from edgec.formats.gguf.model import MappedModel, Vocabulary
+from edgec.formats.gguf.vocabulary import map_vocabulary
+from edgec.plan.fit import predict_fit
+from edgec.plan.model import ArtifactPlan, Speed
+from edgec.plan.speed import kv_read_per_token, predict_speed, weights_read_per_token
+from edgec.recipe.load import LoadedRecipe
+from edgec.recipe.model import GgufArtifact
+from edgec.source.model import CheckpointHeader
+from edgec.source.text import read_text
+from edgec.target.model import Runtime, Target
+
+_TOKEN_EMBEDDING = "token_embd.weight"  # noqa: S105 (a tensor's name)
+
+
+@dataclass(frozen=True)
+class GgufPlan:
+    """One GGUF to be: how the model maps, where every byte will lie, and what is predicted of it on the target.
+
+    `layout` is the artifact's, `reference` that of the unquantized GGUF its quality is compared with.
+    """
+
+    name: str
+    settings: GgufArtifact
+    mapped: MappedModel
+    vocabulary: Vocabulary
+    layout: GgufLayout
+    reference: GgufLayout
+    summary: ArtifactPlan
+
+    @property
+    def scheme(self) -> str:
+        """The quantization scheme, as recipes spell it."""
+        return self.settings.quantize.scheme
+
+    @property
+    def reference_action(self) -> str:
+        """Name of the action that makes the reference; artifacts with the same reference share it."""
+        return f"reference-{self.reference.digest[7:13]}"
+
+
+def plan_gguf(
+    loaded: LoadedRecipe, target: Target, header: CheckpointHeader, artifact: GgufArtifact, name: str
+) -> GgufPlan:
+    """Plans one GGUF. Raises InputError when the architecture, the tokenizer or a tensor is not supported."""
+    recipe = loaded.recipe
+    mapped = map_model(header, name=recipe.name, architecture=recipe.source.architecture)
+    template = artifact.tokenizer.chat_template
+    vocabulary = map_vocabulary(
+        header,
+        n_vocab=mapped.shape.n_vocab,
+        arch=mapped.arch,
+        pre=artifact.tokenizer.pre,
+        chat_template=None if template is None else read_text(loaded.resolve(template), "chat template"),
+    )
+    quantize = artifact.quantize
+    layout = plan_layout(
+        mapped,
+        vocabulary,
+        header.tensors,
+        scheme=quantize.scheme,
+        has_imatrix=quantize.imatrix is not None,
+        overrides=[(o.tensors, o.type) for o in quantize.overrides],
+        shard_size_bytes=artifact.shard_size_mib * 2**20 if artifact.shard_size_mib else None,
+        name=f"{recipe.name}-{quantize.scheme}",
+    )
+    reference = plan_layout(mapped, vocabulary, header.tensors, scheme="source", name="reference")
+    summary = replace(
+        _summary(loaded, target, artifact, mapped, layout), name=name, notes=(*mapped.notes, *vocabulary.notes)
+    )
+    return GgufPlan(name, artifact, mapped, vocabulary, layout, reference, summary)
+
+
+def serving_runtimes(target: Target, artifact: GgufArtifact) -> dict[str, Runtime]:
+    """The target's runtimes that serve this format and scheme, in the profile's order."""
+    scheme = artifact.quantize.scheme
+    return {n: r for n, r in target.runtimes.items() if artifact.format in r.formats and scheme in r.schemes}
+
+
+def _summary(
+    loaded: LoadedRecipe, target: Target, artifact: GgufArtifact, mapped: MappedModel, layout: GgufLayout
+) -> ArtifactPlan:
+    recipe = loaded.recipe
+    runtimes = serving_runtimes(target, artifact)
+    fit = predict_fit(
+        target,
+        next(iter(runtimes.values())),
+        shape=mapped.shape,
+        weights_bytes=layout.size_bytes,
+        bytes_by_type=layout.bytes_by_type,
+        largest_tensor_bytes=max(t.nbytes for t in layout.tensors),
+        context=recipe.context,
+        batch=recipe.batch,
+    )
+    return ArtifactPlan(
+        name=artifact.format,
+        format=artifact.format,
+        scheme=artifact.quantize.scheme,
+        output_bytes=layout.size_bytes,
+        files=tuple(f.name for f in layout.files),
+        bytes_by_type=layout.bytes_by_type,
+        fit=fit,
+        # Encoders do not decode; their speed is not predicted.
+        speeds=_speeds(loaded, target, artifact, mapped, layout) if mapped.kind == "decoder" else (),
+        notes=mapped.notes,
+    )
+
+
+def _speeds(
+    loaded: LoadedRecipe, target: Target, artifact: GgufArtifact, mapped: MappedModel, layout: GgufLayout
+) -> tuple[Speed, ...]:
+    embedding = next(t for t in layout.tensors if t.name == _TOKEN_EMBEDDING)
+    weights = weights_read_per_token(
+        weights_bytes=sum(t.nbytes for t in layout.tensors),
+        token_embedding_bytes=embedding.nbytes,
+        tied=all(t.name != "output.weight" for t in layout.tensors),
+    )
+    context = loaded.recipe.context
+    return tuple(
+        predict_speed(
+            target,
+            runtime_name,
+            bytes_per_token=weights,
+            kv_bytes_per_token_at_context=kv_read_per_token(mapped.shape, context=context, kv_bytes=runtime.kv_bytes),
+            scheme=artifact.quantize.scheme,
+            arch=mapped.arch,
+        )
+        for runtime_name, runtime in serving_runtimes(target, artifact).items()
+    )

@@ -1,0 +1,61 @@
+"""Action keys: what a result depends on, hashed. Same key, same bytes; anything else is a bug of the key.
+
+Rule: a key names its inputs by digest or by the key of the action that makes them, never by path or time.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from edgec.documents.canonical import sha256_json
+from edgec.source.model import SourceIdentity
+
+# Raised when a step of ours starts to give other results for the same settings: older results are then not used.
+REVISIONS: Mapping[str, int] = {"fetch": 1, "reference": 1, "imatrix": 1, "compile": 1, "prove": 1, "bundle": 1}
+
+# Tools whose version is part of the result.
+_TOOLS: Mapping[str, tuple[str, ...]] = {
+    "fetch": (),
+    "reference": (),
+    "imatrix": ("xllamacpp",),
+    "compile": ("xllamacpp",),
+    "prove": ("xllamacpp", "tokenizers"),
+    "bundle": (),
+}
+
+
+def builder_platform() -> str:
+    """The platform results are bound to where compiled code makes them, for example `linux-x86_64`.
+
+    llama.cpp's quantizers give other bytes on other platforms (ggml-org/llama.cpp#25353).
+    """
+    return f"{platform.system()}-{platform.machine()}".lower()
+
+
+def tool_versions(kind: str) -> dict[str, str]:
+    """Versions of the tools that the results of `kind` depend on."""
+    return {name: version(name) for name in _TOOLS[kind]}
+
+
+def action_key(kind: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """The key of an action: `sha256:<hex>`. `settings` must be JSON; `inputs` are digests or keys."""
+    tools = tool_versions(kind)
+    bound = builder_platform() if "xllamacpp" in tools else None
+    return sha256_json(
+        {
+            "kind": kind,
+            "revision": REVISIONS[kind],
+            "settings": dict(settings),
+            "inputs": dict(inputs),
+            "tools": tools,
+            "platform": bound,
+        }
+    )
+
+
+def source_key(identity: SourceIdentity) -> str:
+    """The digest of a checkpoint: its files by name and content, wherever they stand."""
+    return sha256_json({f.name: f.digest for f in identity.files})

@@ -1,0 +1,100 @@
+"""Makes the plan: opens the source's header, plans each artifact, refuses what cannot work, lists the actions.
+
+Rule: reads only. Nothing large is downloaded and nothing is written but remembered digests.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from edgec.errors import Diagnostic, InputError, ToolError
+from edgec.plan.actions import ActionGraph
+from edgec.plan.gguf import GgufPlan, plan_gguf
+from edgec.plan.plan import Plan, PlannedSource, Signer
+from edgec.recipe.load import LoadedRecipe
+from edgec.source.hub import HubSource, fetch_header
+from edgec.source.local import open_local
+from edgec.store.actions import ActionStore
+from edgec.target.model import Target
+
+
+def open_source(loaded: LoadedRecipe, *, offline: bool, digest_file: Callable[[Path], str]) -> PlannedSource:
+    """The checkpoint's header: from a local folder, or from the hub by range requests."""
+    source = loaded.recipe.source
+    if source.path is not None:
+        folder = loaded.resolve(source.path)
+        checkpoint = open_local(folder, licence=source.licence, digest_file=digest_file)
+        return PlannedSource(checkpoint.header, folder, None, offline)
+    hub = HubSource(repo=source.hub or "", revision=source.revision or "")
+    return PlannedSource(fetch_header(hub, offline=offline, licence=source.licence), None, hub, offline)
+
+
+def make_plan(
+    loaded: LoadedRecipe,
+    target: Target,
+    source: PlannedSource,
+    store: ActionStore,
+    *,
+    stands: Callable[[str, str], bool],
+    signer: Signer,
+) -> Plan:
+    """The plan of a checked recipe. Raises InputError when the model is not supported; see also `refuse_misfits`.
+
+    `stands(bundle_name, key)` tells whether the bundle of that key stands in its place already.
+    """
+    artifacts = _artifacts(loaded, target, source)
+    recipe = loaded.recipe
+    bundle_name = f"{recipe.name}-{recipe.version}-{target.name}"
+    graph = ActionGraph(loaded, target, source, store, lambda key: stands(bundle_name, key), signer)
+    return Plan(
+        loaded=loaded,
+        target=target,
+        source=source,
+        artifacts=artifacts,
+        actions=graph.make(artifacts),
+        bundle_name=bundle_name,
+        signer=signer,
+    )
+
+
+def _artifacts(loaded: LoadedRecipe, target: Target, source: PlannedSource) -> tuple[GgufPlan, ...]:
+    planned: list[GgufPlan] = []
+    for artifact in loaded.recipe.artifacts:
+        name = f"{artifact.format}-{artifact.quantize.scheme}"
+        same = sum(1 for p in planned if p.settings.quantize.scheme == artifact.quantize.scheme)
+        planned.append(plan_gguf(loaded, target, source.header, artifact, f"{name}-{same + 1}" if same else name))
+    return tuple(planned)
+
+
+def refuse_misfits(plan: Plan) -> None:
+    """Raises InputError when an artifact cannot fit the target's memory, with the number to change."""
+    found = [
+        Diagnostic(
+            message=f"{a.name} does not fit {plan.target.title}: it needs {a.summary.fit.needed_mib:.0f} MiB, "
+            f"{a.summary.fit.available_mib:.0f} MiB are available",
+            hint=a.summary.fit.advice,
+            span=plan.loaded.span("artifacts", index) or plan.loaded.span("target"),
+        )
+        for index, a in enumerate(plan.artifacts)
+        if a.summary.fit.verdict == "no"
+    ]
+    if found:
+        raise InputError(*found)
+
+
+def refuse_full_disk(plan: Plan, cache: Path, output: Path) -> None:
+    """Raises ToolError when this machine's disk cannot hold what the build writes."""
+    to_do = [a.cost for a in plan.actions if not a.cached]
+    needed = sum(c.output_bytes + c.scratch_bytes + c.download_bytes for c in to_do)
+    folder = cache
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ToolError.of(
+            f"this build writes {needed / 2**30:.1f} GiB, the disk has {free / 2**30:.1f} GiB free",
+            place=str(folder),
+            hint=f"free space, or set EDGEC_CACHE to a larger disk (the bundle goes to {output})",
+        )

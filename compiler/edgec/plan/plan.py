@@ -1,0 +1,52 @@
+"""The plan itself: its documents, the artifacts it will make, and the actions in the order they run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgec.plan.gguf import GgufPlan
+from edgec.plan.model import Action
+from edgec.recipe.load import LoadedRecipe
+from edgec.source.hub import HubSource
+from edgec.source.model import CheckpointHeader
+from edgec.target.model import Target
+
+
+@dataclass(frozen=True)
+class PlannedSource:
+    """Where the checkpoint is read from: a local folder, or a commit on the hub."""
+
+    header: CheckpointHeader
+    folder: Path | None
+    hub: HubSource | None
+    offline: bool
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Who will sign: the fingerprint of the key, and whether it is a development key nobody vouches for."""
+
+    fingerprint: str
+    is_development: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything `edgec build` will do. `actions` are in an order that respects `needs`."""
+
+    loaded: LoadedRecipe
+    target: Target
+    source: PlannedSource
+    artifacts: tuple[GgufPlan, ...]
+    actions: tuple[Action, ...]
+    bundle_name: str
+    signer: Signer
+
+    def action(self, name: str) -> Action:
+        """The action called `name`."""
+        return next(a for a in self.actions if a.name == name)
+
+    def artifact(self, name: str) -> GgufPlan:
+        """The artifact called `name`."""
+        return next(a for a in self.artifacts if a.name == name)
