@@ -15,6 +15,8 @@ from edgec.formats.gguf.architectures.tensors import TensorLedger
 
 # Nested settings, one per kind of layer; only Gemma 3 is read so.
 LAYER_KINDS = ("full_attention", "sliding_attention")
+# The rotations between which yarn blends: in llama.cpp, the file's values count for grok and mistral3 alone.
+_YARN_BETAS = {"beta_fast": 32, "beta_slow": 1}
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,10 @@ def _write_yarn(rope: Rope, metadata: MetadataWriter) -> None:
     metadata.text("rope.scaling.type", "yarn")
     metadata.number("rope.scaling.factor", factor)
     metadata.integer("rope.scaling.original_context_length", rope.original_context)
-    for source in ("beta_fast", "beta_slow"):
-        if (value := scaling.optional_number(source)) is not None:
-            metadata.number(f"rope.scaling.yarn_{source}", value)
+    for key, value in _YARN_BETAS.items():
+        if scaling.get(key) is not None:
+            scaling.require(key, (value, float(value)), "llama.cpp reads no other for these architectures")
+            metadata.number(f"rope.scaling.yarn_{key}", value)
     # llama.cpp multiplies by 1 + 0.1 ln(factor) on its own and ignores `yarn_attn_factor`.
     usual = 1 + 0.1 * math.log(factor)
     wanted = _yarn_attention(scaling, factor)

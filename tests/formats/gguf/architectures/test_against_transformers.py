@@ -1,0 +1,57 @@
+"""Every family and option: llama.cpp computes what transformers computes, in float32, on a random tiny model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Convert, Run
+from tiny_models import DECODERS, ENCODERS, TinyModel, save
+
+pytestmark = pytest.mark.reference
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+_TOLERANCE = 1e-3
+
+
+def _tokens(tiny: TinyModel, n_vocab: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(5, n_vocab, size=tiny.n_tokens)
+
+
+def _relative_difference(found: np.ndarray, expected: np.ndarray) -> float:
+    assert found.shape == expected.shape
+    return float(np.abs(found - expected).max() / (expected.max() - expected.min()))
+
+
+def _reference(model: Any, tokens: np.ndarray) -> Any:
+    with torch.no_grad():
+        return model(torch.from_numpy(tokens)[None])
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_logits_are_those_of_transformers(name: str, tmp_path: Path, convert: Convert, run_llama: Run) -> None:
+    tiny = DECODERS[name]
+    model = save(tiny, tmp_path / "hf")
+    gguf, mapped = convert(tmp_path / "hf")
+    tokens = _tokens(tiny, 4096)
+    expected = _reference(model, tokens).logits[0].numpy()[:, : mapped.shape.n_vocab]
+    assert expected.max() - expected.min() > 4, "the model says nothing, so the comparison would show nothing"
+    difference = _relative_difference(run_llama(gguf, tokens, "logits"), expected)
+    print(f"{name}: {difference:.2e}")
+    assert difference <= _TOLERANCE
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_embeddings_are_those_of_transformers(name: str, tmp_path: Path, convert: Convert, run_llama: Run) -> None:
+    tiny = ENCODERS[name]
+    model = save(tiny, tmp_path / "hf")
+    gguf, _ = convert(tmp_path / "hf")
+    tokens = _tokens(tiny, 300)
+    encoder = model.bert if hasattr(model, "bert") else model
+    expected = _reference(encoder, tokens).last_hidden_state[0].numpy()
+    difference = _relative_difference(run_llama(gguf, tokens, "rows"), expected)
+    print(f"{name}: {difference:.2e}")
+    assert difference <= _TOLERANCE
