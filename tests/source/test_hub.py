@@ -19,6 +19,8 @@ from hub_server import COMMIT, REPO, HubServer
 from edgec.source.local import open_local
 
 Run = Callable[..., dict[str, Any]]
+TOKEN = "hf_secret"
+WRONG_TOKEN = "hf_wrong"
 WEIGHTS = (MODEL / "model.safetensors").read_bytes()
 SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
 
@@ -207,22 +209,22 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(run: Run) -> None:
 
 
 def test_no_access_without_a_token(run: Run, hub_server: HubServer) -> None:
-    hub_server.faults.required_token = "hf_secret"
+    hub_server.faults.required_token = TOKEN
     out = run("header")
     assert out["error"] == "InputError"
     assert "no such repository, or you may not see it (HTTP 401)" in out["text"]
     assert "set HF_TOKEN" in out["text"]
-    wrong = run("header", **{"HF_TOKEN": "hf_wrong"})
+    wrong = run("header", HF_TOKEN=WRONG_TOKEN)
     assert "HF_TOKEN is set: check that it is valid" in wrong["text"]
-    assert "hf_wrong" not in json.dumps(wrong)
+    assert WRONG_TOKEN not in json.dumps(wrong)
 
 
 def test_the_token_reaches_the_hub_and_not_the_storage_host(run: Run, hub_server: HubServer) -> None:
-    hub_server.faults.required_token = "hf_secret"
-    out = run("checkpoint", **{"HF_TOKEN": "hf_secret"})
+    hub_server.faults.required_token = TOKEN
+    out = run("checkpoint", HF_TOKEN=TOKEN)
     assert "error" not in out
-    assert "hf_secret" not in json.dumps(out)
-    assert {r.authorization for r in hub_server.requests if r.host == "hub"} == {"Bearer hf_secret"}
+    assert TOKEN not in json.dumps(out)
+    assert {r.authorization for r in hub_server.requests if r.host == "hub"} == {f"Bearer {TOKEN}"}
     assert {r.authorization for r in hub_server.requests if r.host == "storage"} == {None}
 
 
@@ -234,7 +236,7 @@ def test_a_token_file_is_not_used(run: Run, hub_server: HubServer, tmp_path: Pat
 
 
 def test_gated(run: Run, hub_server: HubServer) -> None:
-    hub_server.faults.required_token = "hf_secret"
+    hub_server.faults.required_token = TOKEN
     hub_server.faults.gated = True
     out = run("header")
     assert out["error"] == "InputError"

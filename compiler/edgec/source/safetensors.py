@@ -192,7 +192,7 @@ def _check_layout(spans: list[_Entry], *, data_bytes: int, file: str) -> None:
 
 
 def _dtype_hint(dtype: str) -> str:
-    if dtype.startswith(("F8", "F4", "F6")):
+    if dtype == "F4" or dtype.startswith(("F8_", "F6_")):
         return (
             "this checkpoint is quantized (FP8 or smaller); use the unquantized one, usually the same name without -FP8"
         )

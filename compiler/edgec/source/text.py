@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 from edgec.errors import Diagnostic, InputError, Span
@@ -10,7 +11,8 @@ from edgec.errors import Diagnostic, InputError, Span
 def read_text(path: Path, what: str) -> str:
     """The text of `path`. `what` names it in messages ("calibration text"). Raises InputError."""
     try:
-        data = path.read_bytes()
+        # Some editors begin a UTF-8 file with a mark, which is not part of the text.
+        data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise InputError.of(
             f"the {what} cannot be read: {error.strerror}",
@@ -18,7 +20,7 @@ def read_text(path: Path, what: str) -> str:
             place=str(path),
         ) from error
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(_not_utf8(data, error.start, path, what)) from error
     if not text.strip():
