@@ -1,0 +1,129 @@
+"""Turns report data into the page. Rule: every text from outside is escaped, and the page asks for nothing from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from edgec.prove.model import Check, NotVerified
+from edgec.prove.report import charts, wording
+from edgec.prove.report.model import ReportArtifact, ReportData
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("edgec.prove.report", "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_ENVIRONMENT.filters.update(
+    size=wording.size,
+    decimal_size=wording.decimal_size,
+    mib=wording.mib,
+    number=wording.number,
+    percent=wording.percent,
+    share=lambda value: f"{value:.3f}",
+)
+_ENVIRONMENT.globals.update(
+    count_of=wording.count_of,
+    range_text=wording.range_text,
+    budget_used=charts.budget_used,
+    measured_text=lambda check: _value(check, check.measured),
+    threshold_text=lambda check: _value(check, check.threshold),
+)
+
+
+@dataclass(frozen=True)
+class ArtifactView:
+    """An artifact with the geometry of its charts."""
+
+    artifact: ReportArtifact
+    types: tuple[charts.Segment, ...]
+    strip: charts.ErrorStrip | None
+    memory: tuple[charts.Segment, ...]
+    memory_limit: float
+    bands: tuple[charts.Band, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The first sentence of the page. `state` is a class of the style sheet."""
+
+    state: Literal["good", "warn", "bad"]
+    title: str
+    sentences: tuple[str, ...]
+
+
+def render_report(data: ReportData) -> str:
+    """The report as one HTML page without scripts and without external requests. Equal data, equal bytes."""
+    return _ENVIRONMENT.get_template("report.html.j2").render(
+        data=data,
+        verdict=_verdict(data),
+        views=[_view(a) for a in data.artifacts],
+        not_verified=_not_verified(data),
+    )
+
+
+def _view(artifact: ReportArtifact) -> ArtifactView:
+    colours = charts.colours_of(artifact.bytes_by_type)
+    highest = max((s.high_tok_s for s in artifact.speeds), default=0.0)
+    memory = artifact.memory
+    return ArtifactView(
+        artifact=artifact,
+        types=charts.type_segments(artifact.bytes_by_type, colours),
+        strip=charts.error_strip(artifact.proof.tensors, colours),
+        memory=() if memory is None else charts.memory_segments(memory),
+        memory_limit=100.0 if memory is None else charts.memory_limit(memory),
+        bands=tuple(charts.speed_band(s, highest) for s in artifact.speeds),
+    )
+
+
+def _verdict(data: ReportData) -> Verdict:
+    checks = [c for a in data.artifacts for c in a.proof.checks]
+    failed = [c for c in checks if not c.passed]
+    runtimes = ", ".join(sorted({a.proof.runtime for a in data.artifacts}))
+    fits = {a.memory.verdict for a in data.artifacts if a.memory is not None}
+    if failed:
+        names = ", ".join(dict.fromkeys(c.name for c in failed))
+        proof = f"{wording.count_of(len(failed), 'check')} of {len(checks)} failed: {names}."
+        return Verdict("bad", "Not proven: do not ship this", (proof, *_fit_sentences(data)))
+    proof = f"{_all_of(len(checks))} passed on {runtimes}, against the unquantized model."
+    if fits & {"no", "tight"}:
+        title = "Proven, but it does not fit" if "no" in fits else "Proven, but memory is tight"
+        return Verdict("bad" if "no" in fits else "warn", title, (proof, *_fit_sentences(data)))
+    return Verdict("good", "Proven against its source", (proof, *_fit_sentences(data)))
+
+
+def _all_of(count: int) -> str:
+    return "The one check" if count == 1 else f"All {count} checks"
+
+
+def _fit_sentences(data: ReportData) -> Iterator[str]:
+    for artifact in data.artifacts:
+        memory = artifact.memory
+        if memory is None:
+            continue
+        left = memory.available_mib - memory.needed_mib
+        if memory.verdict == "fits":
+            yield f"Predicted to fit {data.target_title} with {wording.mib(left)} to spare."
+        elif memory.verdict == "tight":
+            yield f"Predicted to leave only {wording.mib(left)} free on {data.target_title}."
+        elif left < 0:
+            yield f"Predicted to need {wording.mib(-left)} more than {data.target_title} has."
+        else:
+            yield f"A limit of {data.target_title} forbids it."
+
+
+def _not_verified(data: ReportData) -> list[NotVerified]:
+    """What no artifact's proof covers, each once, in the order given."""
+    every = [*data.not_verified, *(n for a in data.artifacts for n in a.proof.not_verified)]
+    return list(dict.fromkeys(every))
+
+
+def _value(check: Check, value: float) -> str:
+    """A measured or demanded value with its unit; shares of one as per cent."""
+    text = wording.number(value) if value < 0.9 or value >= 1 else f"{value:.4f}".rstrip("0")
+    return text
