@@ -5,12 +5,33 @@ Rule: a full disk is found before any work, and every refusal of the operating s
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from types import TracebackType
 
 from edgec.formats.gguf.layout import FilePlan, GgufLayout
 from edgec.store.atomic import explain, explained, fsync_folder
+
+
+# st_blocks counts these whatever the file system's own blocks are (stat(2)).
+_STAT_BLOCK_BYTES = 512
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Give the file its size and its room on the disk; what it holds stays. Raises OSError."""
+    before = os.fstat(descriptor)
+    disk = os.fstatvfs(descriptor)
+    # Asked first, because a file system that runs out half-way keeps what it has given.
+    if size - before.st_blocks * _STAT_BLOCK_BYTES > disk.f_bavail * disk.f_frsize:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.ftruncate(descriptor, size)
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError:
+            os.ftruncate(descriptor, min(size, before.st_size))
+            raise
 
 
 class OutputFiles:
@@ -33,12 +54,7 @@ class OutputFiles:
         with explained(path):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             self._descriptors[file.name] = descriptor
-            if os.fstat(descriptor).st_size > file.size_bytes:
-                os.ftruncate(descriptor, file.size_bytes)
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(descriptor, 0, file.size_bytes)
-            else:
-                os.ftruncate(descriptor, file.size_bytes)
+            _reserve(descriptor, file.size_bytes)
         self.write(file.name, file.header, 0)
 
     def write(self, name: str, data: bytes | memoryview, offset: int) -> None:

@@ -1,0 +1,166 @@
+"""A compile that is killed, stopped or lied to goes on where it was, and ends with the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny_models
+
+from edgec.errors import ToolError
+from edgec.events import Event, Progress, silent
+from edgec.formats.gguf import journal
+from edgec.formats.gguf.compile import CompiledGguf, compile_gguf
+from edgec.formats.gguf.layout import GgufLayout, plan_layout
+from edgec.source.local import open_local
+from edgec.source.model import Checkpoint
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return open_local(tiny_models.DOCS_LLAMA)
+
+
+@pytest.fixture(scope="module")
+def layout(checkpoint: Checkpoint) -> GgufLayout:
+    mapped = tiny_models.map_by_hand(checkpoint)
+    vocabulary = tiny_models.vocabulary_by_hand(checkpoint)
+    return plan_layout(mapped, vocabulary, checkpoint.header.tensors, scheme="f32")
+
+
+@pytest.fixture(scope="module")
+def whole(checkpoint: Checkpoint, layout: GgufLayout, tmp_path_factory: pytest.TempPathFactory) -> CompiledGguf:
+    return compile_gguf(
+        checkpoint, layout, tmp_path_factory.mktemp("whole"), imatrix=None, report=silent, action="compile"
+    )
+
+
+def _again(checkpoint: Checkpoint, layout: GgufLayout, folder: Path) -> tuple[CompiledGguf, int]:
+    """The result, and how many bytes were there already when it began."""
+    events: list[Progress] = []
+    lock = threading.Lock()
+
+    def keep(event: Event) -> None:
+        if isinstance(event, Progress):
+            with lock:
+                events.append(event)
+
+    made = compile_gguf(checkpoint, layout, folder, imatrix=None, report=keep, action="compile")
+    total = sum(t.nbytes for t in layout.tensors)
+    sizes = {t.name: t.nbytes for t in layout.tensors}
+    return made, total - sum(sizes[name] for name in {e.detail for e in events})
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import tiny_models
+from edgec.events import Progress
+from edgec.formats.gguf import journal
+from edgec.formats.gguf.compile import compile_gguf
+from edgec.formats.gguf.layout import plan_layout
+from edgec.source.local import open_local
+
+journal._SYNC_BYTES = 1 << 20
+checkpoint = open_local(tiny_models.DOCS_LLAMA)
+layout = plan_layout(tiny_models.map_by_hand(checkpoint), tiny_models.vocabulary_by_hand(checkpoint),
+                     checkpoint.header.tensors, scheme="f32")
+
+def report(event):
+    if isinstance(event, Progress) and event.done > event.total * 0.8:
+        os.kill(os.getpid(), signal.{signal})
+
+compile_gguf(checkpoint, layout, Path({folder!r}), imatrix=None, report=report, action="compile", threads=2)
+"""
+
+
+def _run_and_stop(folder: Path, how: str) -> subprocess.CompletedProcess[str]:
+    script = _KILLED.format(tests=str(Path(__file__).parent), folder=str(folder), signal=how)
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False, env=dict(os.environ)
+    )
+
+
+def test_a_killed_compile_resumes(
+    checkpoint: Checkpoint, layout: GgufLayout, whole: CompiledGguf, tmp_path: Path
+) -> None:
+    done = _run_and_stop(tmp_path, "SIGKILL")
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    made, kept_bytes = _again(checkpoint, layout, tmp_path)
+    assert made == whole
+    assert kept_bytes > layout.size_bytes * 0.3
+    assert [p.name for p in tmp_path.iterdir()] == ["model.gguf"]
+
+
+def test_control_c_stops_at_once_and_can_be_resumed(
+    checkpoint: Checkpoint, layout: GgufLayout, whole: CompiledGguf, tmp_path: Path
+) -> None:
+    done = _run_and_stop(tmp_path, "SIGINT")
+    assert "KeyboardInterrupt" in done.stderr
+    assert done.returncode in {1, 130, -signal.SIGINT}
+    assert _again(checkpoint, layout, tmp_path)[0] == whole
+
+
+def _finished_but_for_the_end(
+    checkpoint: Checkpoint, layout: GgufLayout, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A folder with all data and the journal, as a kill just before the end leaves it; the journal's path."""
+    with monkeypatch.context() as patch:
+        patch.setattr(journal.Journal, "remove", lambda self: None)
+        compile_gguf(checkpoint, layout, folder, imatrix=None, report=silent, action="compile")
+    return folder / "journal.jsonl"
+
+
+def test_nothing_is_made_twice(
+    checkpoint: Checkpoint, layout: GgufLayout, whole: CompiledGguf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _finished_but_for_the_end(checkpoint, layout, tmp_path, monkeypatch)
+    made, kept_bytes = _again(checkpoint, layout, tmp_path)
+    assert made == whole
+    assert kept_bytes == sum(t.nbytes for t in layout.tensors)
+
+
+def test_the_journal_is_not_believed(
+    checkpoint: Checkpoint, layout: GgufLayout, whole: CompiledGguf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte of a finished tensor changed, and the last line of the journal cut off."""
+    path = _finished_but_for_the_end(checkpoint, layout, tmp_path, monkeypatch)
+    victim = next(t for t in layout.tensors if t.name == "blk.2.ffn_up.weight")
+    with (tmp_path / victim.file).open("r+b") as file:
+        file.seek(victim.offset + 1000)
+        file.write(b"\xff")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines)[:-5])
+    cut = json.loads(lines[-1])["name"]
+    made, kept_bytes = _again(checkpoint, layout, tmp_path)
+    assert made == whole
+    lost = {victim.name, cut}
+    assert kept_bytes == sum(t.nbytes for t in layout.tensors if t.name not in lost)
+
+
+def test_another_output_in_the_folder_is_made_anew(
+    checkpoint: Checkpoint, layout: GgufLayout, whole: CompiledGguf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _finished_but_for_the_end(checkpoint, layout, tmp_path, monkeypatch)
+    mapped, vocabulary = tiny_models.map_by_hand(checkpoint), tiny_models.vocabulary_by_hand(checkpoint)
+    smaller = plan_layout(mapped, vocabulary, checkpoint.header.tensors, scheme="q8_0")
+    made, kept_bytes = _again(checkpoint, smaller, tmp_path)
+    assert kept_bytes == 0
+    assert (tmp_path / "model.gguf").stat().st_size == smaller.size_bytes == made.files[0].size_bytes
+
+
+def test_a_disk_too_small_is_found_before_any_work(checkpoint: Checkpoint, layout: GgufLayout, tmp_path: Path) -> None:
+    disk = os.statvfs(tmp_path)
+    (file,) = layout.files
+    huge = replace(layout, files=(replace(file, size_bytes=disk.f_bavail * disk.f_frsize + (1 << 40)),))
+    with pytest.raises(ToolError, match="no space left"):
+        compile_gguf(checkpoint, huge, tmp_path, imatrix=None, report=silent, action="compile")
+    assert (tmp_path / "model.gguf").stat().st_size == 0
