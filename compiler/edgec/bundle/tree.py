@@ -119,11 +119,11 @@ class TarTree:
         self._file = path.open("rb")
         try:
             self._members = self._read_members()
+            self._sizes = MappingProxyType({name: m.size_bytes for name, m in self._members.items()})
+            _check_names(self.place, self._sizes)
         except BaseException:
             self._file.close()
             raise
-        self._sizes = MappingProxyType({name: m.size_bytes for name, m in self._members.items()})
-        _check_names(self.place, self._sizes)
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -172,6 +172,9 @@ class TarTree:
             info = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
         except (tarfile.TarError, ValueError):
             raise refuse("the archive is cut off or damaged", place=self.place) from None
+        # Everyone writes the checksum this way; with any other spelling a changed byte could go unseen.
+        if header[148:156] != b"%06o\0 " % (sum(header) - sum(header[148:156]) + 8 * ord(" ")):
+            raise refuse("the archive is cut off or damaged", place=self.place)
         if info.type not in {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE}:
             raise refuse(f"{info.name!r} in the archive is neither a file nor a folder", place=self.place)
         return info

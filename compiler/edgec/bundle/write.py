@@ -182,11 +182,8 @@ def _check_content(content: BundleContent) -> None:
 def _check_destination(destination: Path) -> None:
     if not destination.exists() and not destination.is_symlink():
         return
-    if (
-        destination.is_dir()
-        and not destination.is_symlink()
-        and {p.name for p in destination.iterdir()} <= _LAYOUT_NAMES
-    ):
+    is_folder = destination.is_dir() and not destination.is_symlink()
+    if is_folder and {p.name for p in destination.iterdir()} <= _LAYOUT_NAMES:
         return
     raise InputError(
         Diagnostic(
