@@ -74,16 +74,21 @@ def _added_token(entry: object, index: int) -> AddedToken:
     )
 
 
-def read_files(header: CheckpointHeader) -> TokenizerFiles:
-    """The tokenizer files of `header`. InputError when one is malformed."""
-    tokenizer = parse_json(header.files, "tokenizer.json")
+def added_tokens(tokenizer: Json | None) -> tuple[AddedToken, ...]:
+    """`added_tokens` of tokenizer.json. InputError when they are malformed."""
     entries = (tokenizer or {}).get("added_tokens") or []
     if not isinstance(entries, list):
         raise InputError.of("`added_tokens` must be a list", place="tokenizer.json")
+    return tuple(_added_token(e, i) for i, e in enumerate(entries))
+
+
+def read_files(header: CheckpointHeader) -> TokenizerFiles:
+    """The tokenizer files of `header`. InputError when one is malformed."""
+    tokenizer = parse_json(header.files, "tokenizer.json")
     return TokenizerFiles(
         config=header.config,
         tokenizer=tokenizer,
         tokenizer_config=parse_json(header.files, "tokenizer_config.json"),
-        added=tuple(_added_token(e, i) for i, e in enumerate(entries)),
+        added=added_tokens(tokenizer),
         raw=header.files,
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from edgec.formats.gguf.vocabulary.added import taken_for_control
+from edgec.formats.gguf.vocabulary.added import SPACE, taken_for_control
 from edgec.formats.gguf.vocabulary.byte_bpe import normalizers
 from edgec.formats.gguf.vocabulary.files import Json
 from edgec.formats.gguf.vocabulary.pretokenizer import canonical_steps
@@ -78,22 +78,14 @@ def _without_flags(tokenizer: dict[str, Any]) -> dict[str, Any]:
     return {**tokenizer, "added_tokens": [{**token, **dict.fromkeys(_FLAGS, False)} for token in _added(tokenizer)]}
 
 
-def _prepends_first(part: Any) -> bool:
-    if not isinstance(part, dict):
-        return False
-    own = part.get("type") == "Metaspace" and part.get("prepend_scheme") == "first"
-    return own or any(_prepends_first(inner) for inner in part.get("pretokenizers") or [])
+def _marks_spaces(part: Any) -> bool:
+    """Whether a pre-tokenizer puts a space before the text, unless one stands there."""
+    return isinstance(part, dict) and part.get("type") == "Metaspace" and part.get("prepend_scheme") != "never"
 
 
-def _prepending_always(part: Any) -> Any:
-    if not isinstance(part, dict):
-        return part
-    changed = dict(part)
-    if part.get("type") == "Metaspace":
-        changed["prepend_scheme"] = "always"
-    if "pretokenizers" in part:
-        changed["pretokenizers"] = [_prepending_always(inner) for inner in part["pretokenizers"]]
-    return changed
+def _with_space_before_all(tokenizer: dict[str, Any]) -> dict[str, Any]:
+    steps = [{"type": "Prepend", "prepend": SPACE}, {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}]
+    return {**tokenizer, "normalizer": {"type": "Sequence", "normalizers": steps}, "pre_tokenizer": None}
 
 
 _KNOWN = (
@@ -122,10 +114,11 @@ _KNOWN = (
         _without_flags,
     ),
     _Known(
-        "space after special tokens",
-        "llama.cpp prepends a space after each special token, the model's tokenizer only at the start of the text",
-        lambda t: _prepends_first(t.get("pre_tokenizer")),
-        lambda t: {**t, "pre_tokenizer": _prepending_always(t["pre_tokenizer"])},
+        "space before the text",
+        "llama.cpp puts a space before the text and after each special token, also where the model's tokenizer does "
+        "not: before text that starts with a space, or after a special token",
+        lambda t: t["model"].get("type") == "BPE" and _marks_spaces(t.get("pre_tokenizer")),
+        _with_space_before_all,
     ),
 )
 

@@ -115,7 +115,7 @@ def require_plain_bpe(model: Json) -> None:
 def merges_reach_all(tokenizer: Json) -> bool:
     """Whether merging the letters of every token gives that token, so that `ignore_merges` changes nothing."""
     model = {**tokenizer["model"], "ignore_merges": False}
-    bare: dict[str, object] = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
-            "pre_tokenizer": None, "post_processor": None, "decoder": None, "model": model}  # fmt: skip
+    names = ("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder")
+    bare = {"version": "1.0", "added_tokens": [], **dict.fromkeys(names), "model": model}
     merger = Tokenizer.from_str(json.dumps(bare))
     return all(len(encoding.ids) == 1 for encoding in merger.encode_batch(list(model["vocab"])))

@@ -127,8 +127,8 @@ def recognise(tokenizer: Json, merges_reach_all: Callable[[], bool]) -> Structur
 def _reason(pre_tokenizer: Any, alike: list[Structure], ignore: bool) -> str:
     if alike:
         return (
-            f"the pre-tokenizer is {alike[0].name}'s, but `ignore_merges` is {str(ignore).lower()}, which llama.cpp has "
-            "under no name for it, and merges do not reach every token"
+            f"the pre-tokenizer is {alike[0].name}'s, but `ignore_merges` is {str(ignore).lower()}, for which "
+            "llama.cpp has no name, and merges do not reach every token"
         )
     if _adds_space(pre_tokenizer):
         return "the pre-tokenizer adds a space before the text, which llama.cpp does not do for byte-level BPE"

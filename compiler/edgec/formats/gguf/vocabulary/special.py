@@ -172,6 +172,15 @@ def _named_ids(files: TokenizerFiles, reading: _Reading) -> dict[str, int]:
     return {kind: i for kind, i in found.items() if i is not None}
 
 
+def _template_ids(files: TokenizerFiles, reading: _Reading) -> dict[str, int]:
+    """Ids of bos and eos as the post-processor adds them: the last resort, where no file names them."""
+    by_text = {token.content: token.id for token in reversed(files.added)}
+    found = {
+        kind: by_text.get(_text(reading.names.get(kind)) or "") for kind in ("bos", "eos") if reading.add.get(kind)
+    }
+    return {kind: i for kind, i in found.items() if i is not None}
+
+
 def _number(document: Json, kind: str) -> int | None:
     value = document.get(f"{kind}_token_id")
     if isinstance(value, list) and value:
@@ -179,10 +188,13 @@ def _number(document: Json, kind: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def read_special_tokens(files: TokenizerFiles, n_vocab: int, *, n_known: int | None = None) -> SpecialTokens:
-    """Special tokens of a vocabulary of `n_vocab` entries. InputError when an id lies outside of it.
+def read_special_tokens(
+    files: TokenizerFiles, n_vocab: int, *, spare: Mapping[str, int], strict: bool
+) -> SpecialTokens:
+    """Special tokens of a vocabulary of `n_vocab` entries.
 
-    `n_known`: entries from which on the converter ignores an id instead (SentencePiece and WordPiece models).
+    `spare`: ids for kinds that no file names. `strict`: an id outside the vocabulary is an InputError; otherwise it is
+    left out with a note, as the converter does for all but byte-level BPE.
     """
     reading = _start(files)
     if files.tokenizer is not None and isinstance(files.tokenizer.get("post_processor"), dict):
@@ -193,9 +205,11 @@ def read_special_tokens(files: TokenizerFiles, n_vocab: int, *, n_known: int | N
             reading.add.setdefault(kind, value)
     ids = _named_ids(files, reading)
     _fill_from_numbers(files, reading, ids)
+    for kind, token in {**_template_ids(files, reading), **spare}.items():
+        ids.setdefault(kind, token)
     for kind, token in list(ids.items()):
         if not 0 <= token < n_vocab:
-            if n_known is None and token >= 0:
+            if strict:
                 raise InputError.of(
                     f"the {kind} token has id {token}, but the vocabulary has {n_vocab} entries",
                     place="config.json",
