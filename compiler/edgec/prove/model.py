@@ -39,7 +39,7 @@ class Sample(_Doc):
 
 
 class TensorError(_Doc):
-    """How far one tensor's quantized values are from its source. `rmse` relative to the root mean square of the source."""
+    """How far a tensor's quantized values are from its source, relative to the source's root mean square."""
 
     name: str
     type: str

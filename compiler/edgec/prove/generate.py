@@ -1,0 +1,153 @@
+"""Greedy answers to a few prompts, through the model's own chat template, for people to read and for one check.
+
+Rule: the template is rendered as transformers does (jinja2, sandboxed, same filters), with a fixed date, so that the
+same model gives the same text on every day.
+"""
+
+from __future__ import annotations
+
+import codecs
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import jinja2
+import jinja2.ext
+import jinja2.nodes
+import jinja2.parser
+import jinja2.sandbox
+
+from edgec.errors import InputError
+from edgec.formats.gguf.runtime.client import LlamaProcess
+from edgec.prove.model import Check, Sample
+
+PROMPTS = (
+    "What is the capital of France?",
+    "Write a short note about the sea.",
+    "How do I list the files of a folder in Python?",
+)
+SAMPLE_TOKENS = 48
+# Templates that ask for the date get this one.
+_DATE = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
+_TOKEN_NAMES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One prompt and what both models write after it, as raw bytes of UTF-8."""
+
+    prompt: str
+    artifact: bytes
+    reference: bytes
+
+
+class _Generation(jinja2.ext.Extension):
+    """`{% generation %}` marks what an assistant wrote, for training; for a prompt it changes nothing."""
+
+    tags = {"generation"}  # noqa: RUF012  # jinja2's own declaration
+
+    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
+        """The block's content, without the marks."""
+        next(parser.stream)
+        return list(parser.parse_statements(("name:endgeneration",), drop_needle=True))
+
+
+def render_chat(template: str, messages: Sequence[Mapping[str, str]], tokens: Mapping[str, str]) -> str:
+    """The prompt text for `messages` (role, content), ready for the assistant's turn. `tokens`: bos_token and the like.
+
+    Raises InputError when the template is wrong or refuses the messages.
+    """
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _refuse
+    environment.globals["strftime_now"] = _DATE.strftime
+    try:
+        return environment.from_string(template).render(messages=messages, add_generation_prompt=True, **tokens)
+    except jinja2.TemplateError as error:
+        raise InputError.of(
+            f"the chat template cannot be rendered: {error}",
+            hint="give a working template: artifacts[].tokenizer.chat_template",
+        ) from error
+
+
+def special_token_texts(files: Mapping[str, bytes]) -> dict[str, str]:
+    """The texts of bos_token, eos_token and the like, from tokenizer_config.json and special_tokens_map.json."""
+    texts: dict[str, str] = {}
+    for file in ("special_tokens_map.json", "tokenizer_config.json"):
+        entries: Any = json.loads(files.get(file, b"{}"))
+        for name in _TOKEN_NAMES:
+            value = entries.get(name)
+            text = value.get("content") if isinstance(value, dict) else value
+            if isinstance(text, str):
+                texts[name] = text
+    return texts
+
+
+def answers(
+    artifact: LlamaProcess, reference: LlamaProcess, template: str | None, files: Mapping[str, bytes]
+) -> list[Answer]:
+    """What both models write after each prompt; without a template the prompt is plain text to continue."""
+    found = []
+    for prompt in PROMPTS:
+        text = prompt
+        if template is not None:
+            text = render_chat(template, [{"role": "user", "content": prompt}], special_token_texts(files))
+        tokens = _prompt_tokens(reference, text, plain=template is None)
+        if len(tokens) < reference.info().n_ctx:
+            written = [p.detokenize(p.generate(tokens, SAMPLE_TOKENS)) for p in (artifact, reference)]
+            found.append(Answer(prompt, *written))
+    return found
+
+
+def samples(found: Sequence[Answer]) -> tuple[Sample, ...]:
+    """The artifact's answers; bytes that are no UTF-8 are shown as U+FFFD."""
+    return tuple(Sample(prompt=a.prompt, text=a.artifact.decode("utf-8", "replace")) for a in found)
+
+
+def check_answers(found: Sequence[Answer]) -> Check:
+    """No answer is invalid UTF-8, or empty where the reference writes something.
+
+    What an answer says is for people: a small model may repeat itself and be healthy.
+    """
+    bad = [a.prompt for a in found if not _is_text(a.artifact) or (a.reference.strip() and not a.artifact.strip())]
+    return Check(
+        name="greedy text",
+        measured=len(bad),
+        threshold=0,
+        relation="==",
+        unit=f"empty or invalid answers of {len(found)}",
+        passed=not bad,
+        detail="; ".join(bad),
+        hint="choose a finer quantization scheme, or check the chat template",
+    )
+
+
+def _is_text(data: bytes) -> bool:
+    """Whether `data` is UTF-8, the end of which may be cut inside a character."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data, final=False)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _prompt_tokens(llama: LlamaProcess, text: str, *, plain: bool) -> list[int]:
+    """Ids of a prompt; a template writes BOS itself or leaves it to the runtime, which then adds it once."""
+    info = llama.info()
+    if plain:
+        return llama.tokenize(text, add_special=True, parse_special=False)
+    tokens = llama.tokenize(text, add_special=False, parse_special=True)
+    bos = info.special.get("bos")
+    return [bos, *tokens] if info.add_bos and bos is not None and tokens[:1] != [bos] else tokens
+
+
+def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **more: Any) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **more)
+
+
+def _refuse(message: str) -> NoReturn:
+    raise jinja2.TemplateError(message)
