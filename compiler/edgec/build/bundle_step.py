@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from edgec import __version__
 from edgec.build.gguf_steps import load_proof
 from edgec.build.report_data import report_data
 from edgec.build.run import Runner
+from edgec.build.versions import tool_versions
 from edgec.bundle.content import BundleArtifact, BundleContent, BundleFile, MediaKind
 from edgec.bundle.keys import SigningKey
 from edgec.bundle.write import write_bundle
@@ -69,6 +69,7 @@ def run_bundle(runner: Runner, standing: StandingFolders, key: SigningKey, outpu
     action = plan.action("bundle")
     with exclusive(standing.root / f"{plan.bundle_name}.lock"):
         proofs = tuple(load_proof(runner.result(f"prove {a.name}")) for a in plan.artifacts)
+        packaging = time.monotonic()
         facts = standing.facts(destination, action.key)
         wanted = report_path(destination).exists() and (archive is None or archive.exists())
         cached = facts is not None and wanted
@@ -76,8 +77,8 @@ def run_bundle(runner: Runner, standing: StandingFolders, key: SigningKey, outpu
             runner.report(ActionStarted(action.name, action.kind, action.reason))
             facts = _write(runner, proofs, key, destination, archive)
             standing.remember(destination, action.key, facts)
-    wall_s = time.monotonic() - started
-    runner.report(ActionFinished(action.name, action.kind, cached=cached, wall_s=wall_s))
+    now = time.monotonic()
+    runner.report(ActionFinished(action.name, action.kind, cached=cached, wall_s=now - packaging))
     return Built(
         plan=plan,
         path=destination,
@@ -87,13 +88,13 @@ def run_bundle(runner: Runner, standing: StandingFolders, key: SigningKey, outpu
         size_bytes=int(facts["size_bytes"]),
         proofs=proofs,
         cached=cached,
-        wall_s=wall_s,
+        wall_s=now - started,
     )
 
 
 def _write(
     runner: Runner, proofs: tuple[Proof, ...], key: SigningKey, destination: Path, archive: Path | None
-) -> Mapping[str, object]:
+) -> Mapping[str, Any]:
     plan = runner.plan
     page = render_report(report_data(plan, proofs)).encode()
     folder = runner.store.root / "packaging" / plan.bundle_name
@@ -149,7 +150,7 @@ def _content(
         artifacts=artifacts,
         proofs=tuple(p.model_dump(mode="json") for p in proofs),
         not_verified=tuple(not_verified[k] for k in sorted(not_verified)),
-        tools={"edgec": __version__, **{t: version(t) for t in ("gguf", "tokenizers", "xllamacpp")}},
+        tools=tool_versions(),
         development_key=plan.signer.is_development,
     )
 

@@ -103,7 +103,6 @@ def run_prove(context: StepContext, action: Action, work: Workspace) -> Result:
         tensors=_errors(compiled),
         report=context.report,
         action=action.name,
-        work_folder=work.folder,
     )
     refuse_failed(proof)
     write_file(work.folder / PROOF_FILE, canonical_json(proof.model_dump(mode="json")))

@@ -23,6 +23,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "artifacts": [asdict(a.summary) for a in plan.artifacts],
         "actions": [asdict(a) for a in plan.actions],
         "disk_bytes": disk_bytes(plan),
+        "device_disk": asdict(plan.disk),
     }
 
 
@@ -36,7 +37,9 @@ def as_text(plan: Plan) -> str:
     """The plan for people: what will run and why, whether it fits, how fast it will be."""
     lines = [f"{plan.bundle_name}: {plan.source.header.identity.uri} for {plan.target.title}", "", "actions"]
     lines += [f"  {_action(a)}" for a in plan.actions]
-    lines.append(f"  this machine: {mib(disk_bytes(plan))} to write")
+    lines.append(f"  this machine writes {mib(disk_bytes(plan))}")
+    disk = plan.disk
+    lines.append(f"  the device stores {disk.copies} bundles, {disk.needed_mib:.1f} MiB ({disk.verdict})")
     for artifact in plan.artifacts:
         lines += ["", *_artifact(artifact.summary, plan)]
     return "\n".join(lines)

@@ -6,15 +6,17 @@ Rule: nothing is downloaded or written, every mistake is found in one go, and ea
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgec.documents.files import is_file, is_folder, names_in
-from edgec.documents.typed import ordered
+from edgec.documents.salvage import Salvaged
+from edgec.documents.typed import ordered, parse
 from edgec.documents.wording import listed, nearest, shown
 from edgec.errors import Diagnostic, InputError
 from edgec.plan.template_check import template_mistake
-from edgec.recipe.load import LoadedRecipe, load_recipe
-from edgec.recipe.model import GgufArtifact
+from edgec.recipe.load import LoadedRecipe, read_recipe, salvage_recipe
+from edgec.recipe.model import GgufArtifact, Recipe
 from edgec.target.load import load_target
 from edgec.target.model import Runtime, Target
 
@@ -23,39 +25,67 @@ _TEXT_CHUNK_CHARS = 1 << 20
 # Formats that a runtime beside the CPU's serves on an NPU board; llama.cpp runs on its CPU.
 _NPU_FORMATS = frozenset({"rknn", "rkllm"})
 
-Path_ = tuple[str | int, ...]
+At = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A mistake and the value it is about."""
+
+    at: At
+    diagnostic: Diagnostic
 
 
 def load_checked(
     path: Path, *, sets: Sequence[str] = (), env: Mapping[str, str] | None = None
 ) -> tuple[LoadedRecipe, Target]:
-    """The recipe in `path` and its target, both checked. Raises InputError with the mistakes of both at once."""
-    loaded = load_recipe(path, sets=sets, env=env)
+    """The recipe in `path` and its target, both checked.
+
+    Raises InputError with the mistakes of both at once; what has no mistake of its own is cross-checked all the same.
+    """
+    marked = read_recipe(path, sets=sets, env=env)
+    mistakes: list[Diagnostic] = []
     try:
-        target = load_target(loaded.recipe.target, folder=loaded.folder, span=loaded.span("target"))
+        salvaged = Salvaged(parse(Recipe, marked), frozenset())
     except InputError as error:
-        raise InputError(*ordered([*error.diagnostics, *_file_mistakes(loaded)])) from error
-    mistakes = check(loaded, target)
-    if mistakes:
-        raise InputError(*mistakes)
+        mistakes += error.diagnostics
+        found = salvage_recipe(marked)
+        if found is None:
+            raise
+        salvaged = found
+    loaded = LoadedRecipe(salvaged.model, path.parent, marked)
+    target: Target | None = None
+    if salvaged.is_written(marked, ("target",)):
+        try:
+            target = load_target(loaded.recipe.target, folder=loaded.folder, span=loaded.span("target"))
+        except InputError as error:
+            mistakes += error.diagnostics
+    is_sound = not mistakes
+    mistakes += [f.diagnostic for f in _found(loaded, target) if is_sound or salvaged.is_written(marked, f.at)]
+    if mistakes or target is None:
+        raise InputError(*ordered(mistakes))
     return loaded, target
 
 
 def check(loaded: LoadedRecipe, target: Target) -> tuple[Diagnostic, ...]:
     """All cross-document mistakes of a recipe, in the order of its text; empty if there are none."""
-    mistakes = list(_file_mistakes(loaded))
-    for number, artifact in enumerate(loaded.recipe.artifacts):
-        mistakes += _target_mistakes(loaded, target, number, artifact)
-    return tuple(ordered(mistakes))
+    return tuple(ordered([found.diagnostic for found in _found(loaded, target)]))
 
 
-def _file_mistakes(loaded: LoadedRecipe) -> Iterator[Diagnostic]:
+def _found(loaded: LoadedRecipe, target: Target | None) -> Iterator[_Found]:
+    yield from _file_mistakes(loaded)
+    if target is not None:
+        for number, artifact in enumerate(loaded.recipe.artifacts):
+            yield from _target_mistakes(loaded, target, number, artifact)
+
+
+def _file_mistakes(loaded: LoadedRecipe) -> Iterator[_Found]:
     recipe = loaded.recipe
     if recipe.source.path is not None:
         yield from _source_mistakes(loaded, recipe.source.path)
-    texts: list[tuple[Path_, str]] = []
+    texts: list[tuple[At, str]] = []
     for number, artifact in enumerate(recipe.artifacts):
-        base: Path_ = ("artifacts", number)
+        base: At = ("artifacts", number)
         imatrix = artifact.quantize.imatrix
         if imatrix is not None and imatrix.calibration is not None:
             texts.append(((*base, "quantize", "imatrix", "calibration"), imatrix.calibration))
@@ -63,23 +93,24 @@ def _file_mistakes(loaded: LoadedRecipe) -> Iterator[Diagnostic]:
             yield from _missing_file(loaded, (*base, "quantize", "imatrix", "file"), imatrix.file, "imatrix")
         template = artifact.tokenizer.chat_template
         if template is not None:
-            at: Path_ = (*base, "tokenizer", "chat_template")
+            at: At = (*base, "tokenizer", "chat_template")
             missing = list(_missing_file(loaded, at, template, "chat template"))
-            yield from missing or template_mistake(loaded.resolve(template), loaded.span(*at))
+            wrong = template_mistake(loaded.resolve(template), loaded.span(*at)) if not missing else []
+            yield from missing or [_Found(at, diagnostic) for diagnostic in wrong]
     yield from _text_mistakes(loaded, texts)
     if recipe.sign.key is not None:
         yield from _missing_file(loaded, ("sign", "key"), recipe.sign.key, "signing key")
 
 
-def _source_mistakes(loaded: LoadedRecipe, relative: str) -> Iterator[Diagnostic]:
-    at: Path_ = ("source", "path")
+def _source_mistakes(loaded: LoadedRecipe, relative: str) -> Iterator[_Found]:
+    at: At = ("source", "path")
     folder = loaded.resolve(relative)
     if not is_folder(folder):
         if is_file(folder):
             hint = "name the folder that holds it, with config.json and tokenizer.json"
             yield _at(loaded, at, f"the model {_value(loaded, at, relative)} is a file, not a folder", hint)
         else:
-            yield _at(loaded, at, f"no model folder {_value(loaded, at, relative)}", _looked_up(loaded, folder))
+            yield _at(loaded, at, f"no model folder {_value(loaded, at, relative)}", _looked_up(loaded, at, relative))
         return
     names = names_in(folder)
     if any(name.endswith((".safetensors", ".safetensors.index.json")) for name in names):
@@ -95,9 +126,9 @@ def _source_mistakes(loaded: LoadedRecipe, relative: str) -> Iterator[Diagnostic
         yield _at(loaded, at, "the model folder has no *.safetensors", hint)
 
 
-def _text_mistakes(loaded: LoadedRecipe, calibrations: list[tuple[Path_, str]]) -> Iterator[Diagnostic]:
+def _text_mistakes(loaded: LoadedRecipe, calibrations: list[tuple[At, str]]) -> Iterator[_Found]:
     held_out = loaded.recipe.prove.held_out
-    proving: list[tuple[Path_, str]] = [] if held_out is None else [(("prove", "held_out"), held_out)]
+    proving: list[tuple[At, str]] = [] if held_out is None else [(("prove", "held_out"), held_out)]
     for at, relative in (*calibrations, *proving):
         what = "held-out text" if at[0] == "prove" else "calibration text"
         missing = list(_missing_file(loaded, at, relative, what))
@@ -112,7 +143,7 @@ def _same_file(one: Path, other: Path) -> bool:
     return is_file(one) and is_file(other) and one.samefile(other)
 
 
-def _not_a_text(loaded: LoadedRecipe, at: Path_, path: Path, what: str) -> Iterator[Diagnostic]:
+def _not_a_text(loaded: LoadedRecipe, at: At, path: Path, what: str) -> Iterator[_Found]:
     value = _value(loaded, at, path.name)
     try:
         with path.open(encoding="utf-8") as file:
@@ -127,25 +158,26 @@ def _not_a_text(loaded: LoadedRecipe, at: Path_, path: Path, what: str) -> Itera
         yield _at(loaded, at, f"the {what} {value} is empty", "give a text of a few thousand words, or remove the line")
 
 
-def _missing_file(loaded: LoadedRecipe, at: Path_, relative: str, what: str) -> Iterator[Diagnostic]:
+def _missing_file(loaded: LoadedRecipe, at: At, relative: str, what: str) -> Iterator[_Found]:
     path = loaded.resolve(relative)
     if is_file(path):
         return
     if is_folder(path):
         yield _at(loaded, at, f"the {what} {_value(loaded, at, relative)} is a folder", "name the file in it")
     else:
-        yield _at(loaded, at, f"no {what} {_value(loaded, at, relative)}", _looked_up(loaded, path))
+        yield _at(loaded, at, f"no {what} {_value(loaded, at, relative)}", _looked_up(loaded, at, relative))
 
 
-def _looked_up(loaded: LoadedRecipe, path: Path) -> str:
+def _looked_up(loaded: LoadedRecipe, at: At, relative: str) -> str:
     """Where a missing thing was looked for, and its likely right name there."""
-    near = nearest(path.name, names_in(path.parent))
+    written = Path(relative)
+    near = None if loaded.from_env(*at) else nearest(written.name, names_in(loaded.resolve(relative).parent))
     if near:
-        return f"did you mean {shown(near)}?"
-    return f"paths are relative to the folder of the file they stand in (`{loaded.folder}`)"
+        return f"did you mean {shown((written.parent / near).as_posix())}?"
+    return f"check the path; one in a recipe begins at the folder of that recipe (`{loaded.folder}`)"
 
 
-def _target_mistakes(loaded: LoadedRecipe, target: Target, number: int, artifact: GgufArtifact) -> Iterator[Diagnostic]:
+def _target_mistakes(loaded: LoadedRecipe, target: Target, number: int, artifact: GgufArtifact) -> Iterator[_Found]:
     runtimes = {name: r for name, r in target.runtimes.items() if artifact.format in r.formats}
     if not runtimes:
         served = sorted({f for r in target.runtimes.values() for f in r.formats})
@@ -163,18 +195,18 @@ def _target_mistakes(loaded: LoadedRecipe, target: Target, number: int, artifact
 
 def _scheme_mistake(
     loaded: LoadedRecipe, target: Target, number: int, artifact: GgufArtifact, runtimes: list[Runtime]
-) -> Iterator[Diagnostic]:
+) -> Iterator[_Found]:
     scheme = artifact.quantize.scheme
     if any(scheme in r.schemes for r in runtimes):
         return
-    at: Path_ = ("artifacts", number, "quantize", "scheme")
+    at: At = ("artifacts", number, "quantize", "scheme")
     reason = next((r.refused_schemes[scheme] for r in runtimes if scheme in r.refused_schemes), None)
     served = list(dict.fromkeys(s for r in runtimes for s in (*r.preferred_schemes, *r.schemes)))
     message = f"`{target.name}` does not take `{scheme}`"
     yield _at(loaded, at, f"{message}: {reason}" if reason else message, f"choose one of {listed(served)}")
 
 
-def _context_mistake(loaded: LoadedRecipe, target: Target, artifact_format: str) -> Iterator[Diagnostic]:
+def _context_mistake(loaded: LoadedRecipe, target: Target, artifact_format: str) -> Iterator[_Found]:
     accelerator = target.accelerator
     if accelerator is None or accelerator.max_context is None:
         return
@@ -184,11 +216,11 @@ def _context_mistake(loaded: LoadedRecipe, target: Target, artifact_format: str)
         yield _at(loaded, ("context",), message, f"set it to {accelerator.max_context} or less")
 
 
-def _value(loaded: LoadedRecipe, at: Path_, text: str) -> str:
+def _value(loaded: LoadedRecipe, at: At, text: str) -> str:
     """A value for a message; one from the environment stays hidden."""
     return "given by the environment" if loaded.from_env(*at) else shown(text)
 
 
-def _at(loaded: LoadedRecipe, at: Path_, message: str, hint: str) -> Diagnostic:
+def _at(loaded: LoadedRecipe, at: At, message: str, hint: str) -> _Found:
     """A mistake at the value, or, where the value is a default, at the closest thing that was written."""
-    return Diagnostic(message, hint, loaded.marked.place(*at).span)
+    return _Found(at, Diagnostic(message, hint, loaded.marked.place(*at).span))

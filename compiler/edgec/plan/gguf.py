@@ -98,6 +98,8 @@ def _summary(
         largest_tensor_bytes=max(t.nbytes for t in layout.tensors),
         context=recipe.context,
         batch=recipe.batch,
+        largest_file_bytes=max(f.size_bytes for f in layout.files),
+        kv_cache=mapped.kind == "decoder",
     )
     return ArtifactPlan(
         name=artifact.format,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edgec.errors import Diagnostic, InputError, ToolError
 from edgec.plan.actions import ActionGraph
+from edgec.plan.fit import disk_need
 from edgec.plan.gguf import GgufPlan, plan_gguf
 from edgec.plan.plan import Plan, PlannedSource, Signer
 from edgec.recipe.load import LoadedRecipe
@@ -54,6 +55,7 @@ def make_plan(
         source=source,
         artifacts=artifacts,
         actions=graph.make(artifacts),
+        disk=disk_need(target, bundle_bytes=sum(a.layout.size_bytes for a in artifacts)),
         bundle_name=bundle_name,
         signer=signer,
     )
@@ -80,6 +82,15 @@ def refuse_misfits(plan: Plan) -> None:
         for index, a in enumerate(plan.artifacts)
         if a.summary.fit.verdict == "no"
     ]
+    if plan.disk.verdict == "no":
+        found.append(
+            Diagnostic(
+                message=f"the device's disk is too small: {plan.disk.copies} bundles need "
+                f"{plan.disk.needed_mib:.0f} MiB, {plan.disk.free_mib or 0:.0f} MiB are free",
+                hint=plan.disk.advice,
+                span=plan.loaded.span("target"),
+            )
+        )
     if found:
         raise InputError(*found)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgec.plan.gguf import GgufPlan
-from edgec.plan.model import Action
+from edgec.plan.model import Action, DiskNeed
 from edgec.recipe.load import LoadedRecipe
 from edgec.source.hub import HubSource
 from edgec.source.model import CheckpointHeader
@@ -33,13 +33,14 @@ class Signer:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything `edgec build` will do. `actions` are in an order that respects `needs`."""
+    """Everything `edgec build` will do. `actions` are in an order that respects `needs`; `disk` is the device's."""
 
     loaded: LoadedRecipe
     target: Target
     source: PlannedSource
     artifacts: tuple[GgufPlan, ...]
     actions: tuple[Action, ...]
+    disk: DiskNeed
     bundle_name: str
     signer: Signer
 

@@ -1,0 +1,73 @@
+"""A plan and its proofs as the report page takes them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from edgec.build.versions import tool_versions
+from edgec.plan.gguf import GgufPlan
+from edgec.plan.plan import Plan
+from edgec.prove.model import Proof
+from edgec.prove.report import (
+    ReportArtifact,
+    ReportData,
+    ReportDisk,
+    ReportFile,
+    ReportMemory,
+    ReportMemoryItem,
+    ReportSource,
+    ReportSpeed,
+)
+
+
+def report_data(plan: Plan, proofs: tuple[Proof, ...]) -> ReportData:
+    """What the report of this build shows."""
+    recipe = plan.loaded.recipe
+    identity = plan.source.header.identity
+    disk = plan.disk
+    return ReportData(
+        name=recipe.name,
+        version=recipe.version,
+        target=plan.target.name,
+        target_title=plan.target.title,
+        artifacts=tuple(_artifact(plan, a, p) for a, p in zip(plan.artifacts, proofs, strict=True)),
+        source=ReportSource(
+            uri=identity.uri,
+            revision=identity.revision,
+            licence=identity.licence,
+            files=tuple(ReportFile(f.name, f.size_bytes, f.digest) for f in identity.files),
+        ),
+        tools=tuple(sorted(tool_versions().items())),
+        description=recipe.description,
+        key_fingerprint=plan.signer.fingerprint,
+        development_key=plan.signer.is_development,
+        disk=ReportDisk(disk.bundle_mib, disk.copies, disk.needed_mib, disk.free_mib),
+    )
+
+
+def _artifact(plan: Plan, artifact: GgufPlan, proof: Proof) -> ReportArtifact:
+    summary = artifact.summary
+    fit = summary.fit
+    return ReportArtifact(
+        name=artifact.name,
+        format=summary.format,
+        scheme=summary.scheme,
+        files=summary.files,
+        output_bytes=summary.output_bytes,
+        bytes_by_type=summary.bytes_by_type,
+        proof=proof,
+        memory=ReportMemory(
+            verdict=fit.verdict,
+            items=tuple(ReportMemoryItem(**asdict(i)) for i in fit.items),
+            needed_mib=fit.needed_mib,
+            available_mib=fit.available_mib,
+            total_mib=fit.total_mib,
+            os_reserve_mib=fit.os_reserve_mib,
+            context=plan.loaded.recipe.context,
+            batch=plan.loaded.recipe.batch,
+            advice=fit.advice,
+        ),
+        speeds=tuple(ReportSpeed(**asdict(s)) for s in summary.speeds),
+        source_bytes=artifact.reference.size_bytes,
+        notes=summary.notes,
+    )

@@ -1,0 +1,120 @@
+"""`edgec build` from end to end, on the real model and the real runtime."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edgec.documents.canonical import sha256_file
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Content of every file under `folder`."""
+    return {str(p.relative_to(folder)): sha256_file(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def ran(finished) -> list[str]:
+    """Kinds of the actions that were started."""
+    return [e["kind"] for e in finished.events if e["event"] == "action_started"]
+
+
+def test_builds_proves_signs_and_verifies(shop):
+    built = shop.run("build", shop.recipe())
+    assert built.code == 0, built.err
+    bundle = shop.folder / built.last["bundle"]
+    assert bundle.name == "small-1.0.0-pi5-8gb"
+    checks = {c["name"]: c for c in built.last["proofs"][0]["checks"]}
+    assert all(c["passed"] for c in checks.values())
+    assert any(c["unit"] == "nats" and 0 < c["measured"] < 0.1 for c in checks.values())
+    assert built.last["development_key"] is True
+    assert "<html" in Path(shop.folder / built.last["report"]).read_text()
+    assert shop.run("verify", bundle).code == 0
+    assert shop.run("unpack", bundle, shop.folder / "out").code == 0
+    (gguf,) = (shop.folder / "out").rglob("*.gguf")
+    assert gguf.read_bytes()[:4] == b"GGUF"
+
+
+def test_a_rebuild_does_nothing_and_a_new_version_only_packages(shop):
+    recipe = shop.recipe()
+    first = shop.run("build", recipe)
+    started = time.monotonic()
+    again = shop.run("build", recipe)
+    assert again.last["cached"] is True
+    assert ran(again) == []
+    assert again.last["digest"] == first.last["digest"]
+    assert time.monotonic() - started < 5
+    newer = shop.run("build", recipe, "--set", "version=1.0.1")
+    assert newer.code == 0
+    assert ran(newer) == ["bundle"]
+
+
+def test_two_machines_build_the_same_bundle(shop, tmp_path):
+    recipe = shop.recipe()
+    first = shop.run("build", recipe)
+    subprocess.run(["rm", "-rf", shop.folder / "cache"], check=True)
+    bundle = shop.folder / first.last["bundle"]
+    before = digests(bundle)
+    subprocess.run(["rm", "-rf", bundle], check=True)
+    second = shop.run("build", recipe)
+    assert second.last["digest"] == first.last["digest"]
+    assert digests(bundle) == before
+
+
+def test_a_failed_proof_writes_no_bundle(shop):
+    recipe = shop.recipe()
+    failed = shop.run("build", recipe, "--set", "prove.max_kl=0.000001")
+    assert failed.code == 4
+    assert failed.last["event"] == "error"
+    assert "KL" in failed.last["diagnostics"][0]["message"]
+    assert failed.last["diagnostics"][0]["hint"]
+    assert not (shop.folder / "artifacts").exists()
+
+
+def test_a_failed_proof_keeps_the_older_bundle(shop):
+    recipe = shop.recipe()
+    built = shop.run("build", recipe)
+    before = digests(shop.folder / built.last["bundle"])
+    assert shop.run("build", recipe, "--set", "prove.max_kl=0.000001").code == 4
+    assert digests(shop.folder / built.last["bundle"]) == before
+
+
+def test_a_damaged_bundle_is_written_again(shop):
+    recipe = shop.recipe()
+    built = shop.run("build", recipe)
+    bundle = shop.folder / built.last["bundle"]
+    before = digests(bundle)
+    (bundle / "index.json").write_text("{}")
+    again = shop.run("build", recipe)
+    assert ran(again) == ["bundle"]
+    assert digests(bundle) == before
+
+
+def test_a_model_that_does_not_fit_is_refused_before_anything_is_written(shop):
+    refused = shop.run("build", shop.recipe(), "--set", "context=100000000")
+    assert refused.code == 2
+    assert "does not fit" in refused.last["diagnostics"][0]["message"]
+    assert not (shop.folder / "cache" / "store").exists()
+
+
+def test_importing_edgec_is_quick_and_free_of_heavy_packages():
+    code = (
+        "import sys, time; t = time.perf_counter(); import edgec.api; d = time.perf_counter() - t;"
+        "bad = {'torch', 'transformers', 'numba', 'xllamacpp'} & set(sys.modules);"
+        "print(d, bad); sys.exit(bool(bad))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout
+
+
+@pytest.mark.parametrize("name", ["artifacts", "cache"])
+def test_an_unwritable_folder_is_a_clear_error(shop, name):
+    # A file where a folder must be refuses root too, which permissions do not.
+    (shop.folder / name).write_text("in the way")
+    refused = shop.run("build", shop.recipe())
+    assert refused.code in (2, 3)
+    assert refused.last["diagnostics"][0]["hint"]
+    assert (shop.folder / name).read_text() == "in the way"
