@@ -28,6 +28,7 @@ class Request:
     path: str
     range: str | None
     authorization: str | None
+    user_agent: str | None
     sent_bytes: int
 
 
@@ -39,7 +40,7 @@ class Faults:
     answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     # The storage host closes the connection after so many bytes of a body.
     cut_after: list[int] = field(default_factory=list)
-    # The storage host sends these bytes instead of the file.
+    # These bytes are sent instead of the file's, under its name and digest.
     swapped: dict[str, bytes] = field(default_factory=dict)
     ignore_ranges: bool = False
     required_token: str | None = None
@@ -156,11 +157,15 @@ class _Handler(BaseHTTPRequestHandler):
                 },
             )
         else:
-            self._serve(name, data, {"X-Repo-Commit": COMMIT, "ETag": f'"{hashlib.sha1(data).hexdigest()}"'})  # noqa: S324
+            self._serve(
+                name,
+                self.state.faults.swapped.get(name, data),
+                {"X-Repo-Commit": COMMIT, "ETag": f'"{hashlib.sha256(data).hexdigest()[:40]}"'},
+            )
 
     def _serve_storage(self, name: str) -> None:
         data = self.state.faults.swapped.get(name, self.state.files[name])
-        self._serve(name, data, {"ETag": f'"{hashlib.md5(data).hexdigest()}"'})  # noqa: S324
+        self._serve(name, data, {"ETag": f'"{hashlib.sha256(data).hexdigest()[:32]}"'})
 
     def _serve(self, name: str, data: bytes, headers: dict[str, str]) -> None:
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
@@ -191,6 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
             path=urlsplit(self.path).path,
             range=self.headers.get("Range"),
             authorization=self.headers.get("Authorization"),
+            user_agent=self.headers.get("User-Agent"),
             sent_bytes=sent,
         )
         self.state.log(request)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -180,8 +181,9 @@ def test_refuses_a_wrong_digest(run: Run, hub_server: HubServer, tmp_path: Path)
     assert "error" not in run("checkpoint")
 
 
-def test_refuses_a_small_file_with_a_wrong_digest(run: Run, hub_server: HubServer, tmp_path: Path) -> None:
-    hub_server.lfs = (".safetensors", "tokenizer.json")
+@pytest.mark.parametrize("lfs", [(".safetensors",), (".safetensors", "tokenizer.json")])
+def test_refuses_a_small_file_with_a_wrong_digest(run: Run, hub_server: HubServer, lfs: tuple[str, ...]) -> None:
+    hub_server.lfs = lfs
     hub_server.faults.swapped["tokenizer.json"] = hub_server.files["tokenizer.json"].replace(b"the", b"teh", 1)
     out = run("header")
     assert out["error"] == "InputError"
@@ -226,6 +228,12 @@ def test_the_token_reaches_the_hub_and_not_the_storage_host(run: Run, hub_server
     assert TOKEN not in json.dumps(out)
     assert {r.authorization for r in hub_server.requests if r.host == "hub"} == {f"Bearer {TOKEN}"}
     assert {r.authorization for r in hub_server.requests if r.host == "storage"} == {None}
+
+
+def test_says_nothing_about_its_user(run: Run, hub_server: HubServer) -> None:
+    run("checkpoint")
+    agents = {re.sub(r"/[\w.]+", "", r.user_agent or "") for r in hub_server.requests}
+    assert agents == {"edgec; hf_hub; python"}
 
 
 def test_a_token_file_is_not_used(run: Run, hub_server: HubServer, tmp_path: Path) -> None:
@@ -323,6 +331,7 @@ def test_offline_with_what_another_program_downloaded(run: Run, hub_server: HubS
     subprocess.run(fetch, env=env, check=True, capture_output=True)
     hub_server.requests.clear()
     out = run("checkpoint", offline=True)
+    assert "error" not in out, out
     assert (out["root"], out["uri"]) == (str(snapshot), f"pkg:huggingface/{REPO}@{COMMIT}")
     assert out["files"]["model.safetensors"] == [len(WEIGHTS), f"sha256:{SHA256}"]
     assert hub_server.requests == []

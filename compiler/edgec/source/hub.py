@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from edgec.documents.canonical import sha256_bytes
 from edgec.errors import InputError, ToolError
-from edgec.events import Note, Progress, Reporter, silent
+from edgec.events import Progress, Reporter, silent
 from edgec.source.hub_cache import HubCache, HubRecord, RepoFile
 from edgec.source.layout import (
     CONFIG,
@@ -33,12 +33,11 @@ from edgec.source.layout import (
 from edgec.source.local import open_local, read_small_file
 from edgec.source.model import Checkpoint, CheckpointHeader, SourceFile, SourceIdentity, TensorInfo
 from edgec.source.safetensors import LENGTH_BYTES, header_bytes, parse_header, read_header
-from edgec.store.atomic import explained
 from edgec.store.digests import DigestCache
-from edgec.store.locks import exclusive
 
 if TYPE_CHECKING:
     from edgec.source.hub_client import HubClient
+    from edgec.source.hub_download import HubFiles
 
 ACTION = "fetch"
 # Enough for the header of nearly every file, so that one request does.
@@ -78,7 +77,7 @@ def fetch_header(
         return _assemble(hub, cache, record, licence)
     if offline:
         return _open_snapshot(hub, cache, licence).header
-    record = _ask(_client(cache, report), hub)
+    record = _ask(_online(cache, report), hub)
     header = _assemble(hub, cache, record, licence)
     cache.save(record)
     return header
@@ -100,35 +99,36 @@ def fetch_checkpoint(hub: HubSource, *, offline: bool, report: Reporter, licence
         _check_space(cache, missing)
         total = sum(f.size_bytes for f in weights)
         done = total - sum(f.size_bytes for f in missing)
-        client = _client(cache, report)
+        online = _online(cache, report)
         for file in missing:
-            _download(client, cache, file, _Meter(report, done, total))
+            listed = RepoFile(file.name, file.size_bytes, file.digest.removeprefix("sha256:"), None)
+            online.fetch(listed, _Meter(report, done, total))
             done += file.size_bytes
     _check_headers(header, cache, weights)
     return Checkpoint(header=header, root=cache.snapshot)
 
 
-def _client(cache: HubCache, report: Reporter) -> HubClient:
+def _online(cache: HubCache, report: Reporter) -> HubFiles:
     # A third of a second to import: not paid by a plan or a build whose commit is known.
-    from edgec.source.hub_client import HubClient  # noqa: PLC0415
+    from edgec.source.hub_download import HubFiles  # noqa: PLC0415
 
-    return HubClient(cache, report)
+    return HubFiles(cache, report)
 
 
-def _ask(client: HubClient, hub: HubSource) -> HubRecord:
+def _ask(online: HubFiles, hub: HubSource) -> HubRecord:
     """What the hub says about the commit; leaves its small files in the cache."""
-    listed = client.list_files()
+    listed = online.client.list_files()
     place = f"{hub.repo}@{hub.revision[:12]}"
     if CONFIG not in listed:
         raise InputError.of(f"{CONFIG} is missing", hint="give the repository of a Transformers model", place=place)
     described_by = weights_of(listed, place)
-    config = client.fetch_small(_bounded(listed[CONFIG])).read_bytes()
+    config = online.read_small(listed[CONFIG])
     check_config(parse_object(config, CONFIG))
     shards = [SINGLE]
     used = {n: f for n, f in listed.items() if small_file_limit(n) is not None}
     if described_by == INDEX:
         used[INDEX] = listed[INDEX]
-        weight_map = parse_index(client.fetch_small(_bounded(listed[INDEX])).read_bytes())
+        weight_map = parse_index(online.read_small(listed[INDEX]))
         shards = sorted(set(weight_map.values()))
         absent = [s for s in shards if s not in listed]
         if absent:
@@ -141,10 +141,10 @@ def _ask(client: HubClient, hub: HubSource) -> HubRecord:
                 place=f"{place}/{shard}",
             )
         used[shard] = listed[shard]
-    headers = {shard: _read_remote_header(client, listed[shard]) for shard in shards}
+    headers = {shard: _read_remote_header(online.client, listed[shard]) for shard in shards}
     for name in sorted(used):
         if name not in shards:
-            client.fetch_small(_bounded(used[name]))
+            online.read_small(used[name])
     return HubRecord(files=dict(sorted(used.items())), headers=headers)
 
 
@@ -227,29 +227,6 @@ class _Meter:
         self.report(Progress(action=ACTION, done=self.before + done, total=self.total, unit="bytes", detail=detail))
 
 
-def _download(client: HubClient, cache: HubCache, file: SourceFile, meter: _Meter) -> None:
-    from edgec.source.hub_client import wrong_digest  # noqa: PLC0415 - see _client
-
-    sha256 = file.digest.removeprefix("sha256:")
-    listed = RepoFile(name=file.name, size_bytes=file.size_bytes, sha256=sha256, git_oid=None)
-    partial, blob = cache.partial(sha256), cache.blob(sha256)
-
-    def waiting() -> None:
-        meter.report(Note(f"another build is downloading {file.name}; waiting for it"))
-
-    digest_file = DigestCache(cache.own / "digests")
-    with exclusive(cache.own / f"{sha256}.lock", waiting=waiting):
-        if not (blob.is_file() and digest_file(blob) == file.digest):
-            client.download(listed, partial, lambda done: meter(done, file.name))
-            if digest_file(partial) != file.digest:
-                partial.unlink()
-                raise wrong_digest(cache.repo, listed)
-            with explained(blob):
-                partial.replace(blob)
-        cache.show(file.name, sha256)
-    meter(file.size_bytes, file.name)
-
-
 def _check_space(cache: HubCache, missing: list[SourceFile]) -> None:
     folder = cache.root
     while not folder.exists():
@@ -275,13 +252,6 @@ def _check_headers(header: CheckpointHeader, cache: HubCache, weights: list[Sour
                 hint=f"remove {cache.own} and build again; if it happens twice, check HF_ENDPOINT",
                 place=file.name,
             )
-
-
-def _bounded(file: RepoFile) -> RepoFile:
-    limit = small_file_limit(file.name) or MAX_INDEX_BYTES
-    if file.size_bytes > limit:
-        raise InputError.of(f"is larger than {limit} bytes", hint="check the repository", place=file.name)
-    return file
 
 
 def _not_cached(hub: HubSource, cache: HubCache, names: list[str]) -> InputError:

@@ -41,7 +41,7 @@ SMALL_FILES: Mapping[str, int] = {
     **dict.fromkeys(_TOKENIZER_FILES, _TOKENIZER_BYTES),
     **dict.fromkeys(_OTHER_FILES, _OTHER_BYTES),
 }
-_LICENCE = re.compile(r"LICEN[CS]E[\w.-]*", re.IGNORECASE)
+_LICENCE = re.compile(r"(LICEN[CS]E|NOTICE)[\w.-]*", re.IGNORECASE)
 _SHARD = re.compile(r"[\w.-]+\.safetensors")
 
 
