@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundle_case import Bundle, derived_key, write_pem
+from bundle_case import Bundle, derived_key, make_content, write_pem
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from edgec.bundle.keys import PublicKey, SigningKey
-from edgec.bundle.signing import sign_files, signed_files, signer_fingerprint
+from edgec.bundle.signing import sign_files, sign_payload, signed_files, signer_fingerprint
 from edgec.bundle.verify import verify_bundle
+from edgec.bundle.write import write_bundle
 from edgec.errors import ProofError
+from edgec.events import silent
 
 Copy = Callable[[Path], Path]
 DIGESTS = {"b/c": "sha256:" + "1" * 64, "a": "sha256:" + "2" * 64, "b.txt": "sha256:" + "3" * 64}
@@ -98,8 +100,6 @@ def test_a_signature_file_has_no_room_for_anything_else(
 
 
 def _resigned(key: SigningKey, change: Callable[[dict[str, Any]], None]) -> bytes:
-    from edgec.bundle.signing import sign_payload  # noqa: PLC0415
-
     payload = base64.b64decode(json.loads(sign_files("x", DIGESTS, key))["dsseEnvelope"]["payload"])
     statement = json.loads(payload)
     change(statement)
@@ -129,11 +129,6 @@ def test_a_signed_statement_about_something_else_is_refused(
 
 def test_the_attestation_of_a_run_is_no_bundle_signature(bundle: Bundle, copy_of: Copy, tmp_path: Path) -> None:
     # Both are signed with the same key: one must not pass for the other.
-    from bundle_case import make_content  # noqa: PLC0415
-
-    from edgec.bundle.write import write_bundle  # noqa: PLC0415
-    from edgec.events import silent  # noqa: PLC0415
-
     info = write_bundle(make_content(tmp_path / "i"), tmp_path / "o", key=bundle.key, report=silent, run_facts={})
     folder = copy_of(bundle.folder)
     assert info.attestation is not None

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -125,41 +121,6 @@ def test_a_writable_file_is_copied_and_a_stored_one_is_not(tmp_path: Path) -> No
     mine.write_bytes(b"edited!")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == b"weights"
     assert {(tmp_path / n).stat().st_mode & 0o777 for n in "ab"} == {0o444}
-
-
-_WRITER = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from bundle_case import derived_key, make_content
-from edgec.bundle.write import write_bundle
-from edgec.events import silent
-root = Path(sys.argv[2])
-contents = [make_content(root / v, version=v) for v in ("1.0.0", "2.0.0")]
-print("ready", flush=True)
-while True:
-    for content in contents:
-        write_bundle(content, root / "out", key=derived_key(5), report=silent)
-"""
-
-
-def test_kill_leaves_the_old_bundle_or_the_new_one(tmp_path: Path) -> None:
-    key = derived_key(5)
-    out = tmp_path / "out"
-    write_bundle(make_content(tmp_path / "in", version="1.0.0"), out, key=key, report=silent)
-    seen = set()
-    for round_number in range(12):
-        arguments = [sys.executable, "-c", _WRITER, str(Path(__file__).parent), str(tmp_path)]
-        with subprocess.Popen(arguments, stdout=subprocess.PIPE) as writer:
-            assert writer.stdout is not None
-            assert writer.stdout.readline() == b"ready\n"
-            time.sleep(0.01 + 0.007 * round_number)
-            writer.send_signal(signal.SIGKILL)
-        seen.add(verify_bundle(out, public_key=key.public).manifest.version)
-        assert seen <= {"1.0.0", "2.0.0"}
-    write_bundle(make_content(tmp_path / "in", version="3.0.0"), out, key=key, report=silent)
-    assert verify_bundle(out, public_key=key.public).manifest.version == "3.0.0"
-    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
 def test_an_old_bundle_left_aside_is_put_back(tmp_path: Path, key: SigningKey) -> None:

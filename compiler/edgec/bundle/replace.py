@@ -49,12 +49,32 @@ def move_in(scratch: Path, destination: Path) -> None:
     sync_tree(scratch)
     if not destination.exists():
         scratch.rename(destination)
-    elif not _exchange(scratch, destination):
-        aside = destination.with_name(f".{destination.name}.old-{secrets.token_hex(4)}")
-        destination.rename(aside)
-        scratch.rename(destination)
-        _remove(aside)
+    elif not exchange(scratch, destination):
+        replace_in_steps(scratch, destination)
     fsync_folder(destination.parent)
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Exchanges two names in one step; False where the system or the file system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    rename: Callable[..., int] | None = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), ctypes.c_uint(_RENAME_EXCHANGE)) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}:
+        return False
+    raise OSError(number, os.strerror(number), str(second))
+
+
+def replace_in_steps(scratch: Path, destination: Path) -> None:
+    """Replaces the folder `destination` where two folders cannot be exchanged. Raises OSError."""
+    aside = destination.with_name(f".{destination.name}.old-{secrets.token_hex(4)}")
+    destination.rename(aside)
+    scratch.rename(destination)
+    _remove(aside)
 
 
 def clear_leftovers(destination: Path) -> None:
@@ -99,21 +119,6 @@ def _lock(handle: int) -> bool:
             return False
         raise
     return True
-
-
-def _exchange(first: Path, second: Path) -> bool:
-    """Exchanges two names in one step; False where the system or the file system cannot."""
-    if not sys.platform.startswith("linux"):
-        return False
-    rename: Callable[..., int] | None = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if rename is None:
-        return False
-    if rename(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), ctypes.c_uint(_RENAME_EXCHANGE)) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}:
-        return False
-    raise OSError(number, os.strerror(number), str(second))
 
 
 def _remove(folder: Path) -> None:
