@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from edgec.bundle.write import write_bundle
 from edgec.documents.canonical import sha256_file
 from edgec.errors import InputError, ToolError
 from edgec.events import Event, Progress, silent
+
+SMALL: dict[str, Any] = {"config.json": ("weight.config", b"{}")}
 
 
 def _digests(root: Path) -> dict[str, str]:
@@ -108,6 +112,39 @@ def test_a_full_or_forbidden_place_is_a_clear_error(tmp_path: Path, key: Signing
     with pytest.raises(ToolError) as caught:
         write_bundle(make_content(tmp_path / "in"), tmp_path / "file" / "out", key=key, report=silent)
     assert caught.value.diagnostics[0].hint
+
+
+def test_a_disk_that_refuses_leaves_the_old_bundle(tmp_path: Path, key: SigningKey) -> None:
+    out, content = tmp_path / "out", make_content(tmp_path / "in")
+    first = write_bundle(content, out, key=key, report=silent)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The nearest to a full disk that needs no disk of its own: no file may grow over 5000 bytes.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
+    try:
+        with pytest.raises(ToolError) as caught:
+            write_bundle(make_content(tmp_path / "in2", SMALL), out, key=key, report=silent, archive=tmp_path / "x.tar")
+        with pytest.raises(ToolError):
+            write_bundle(content, tmp_path / "other", key=key, report=silent)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.diagnostics[0].hint
+    assert verify_bundle(out, public_key=key.public).digest != first.digest
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "in2", "out"]
+
+
+def test_two_writers_at_once_do_not_hurt_each_other(tmp_path: Path, key: SigningKey) -> None:
+    out = tmp_path / "out"
+
+    def write_often(version: str) -> None:
+        content = make_content(tmp_path / version, version=version)
+        for _ in range(15):
+            write_bundle(content, out, key=key, report=silent)
+
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(write_often, version) for version in ("1.0.0", "2.0.0", "3.0.0")]:
+            done.result()
+    verify_bundle(out, public_key=key.public)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1.0.0", "2.0.0", "3.0.0", "out"]
 
 
 def test_a_writable_file_is_copied_and_a_stored_one_is_not(tmp_path: Path) -> None:

@@ -69,13 +69,7 @@ class Opened:
 def open_bundle(path: Path) -> Iterator[Opened]:
     """The bundle at `path`. Raises InputError when there is none, ProofError when its form is wrong."""
     if path.is_dir():
-        tree = FolderTree(path)
-        if LAYOUT_NAME in tree.sizes or INDEX_NAME in tree.sizes:
-            yield _open_layout(tree, "layout")
-        elif MANIFEST_PATH in tree.sizes or SIGNATURE_PATH in tree.sizes:
-            yield Opened(tree, "folder", {name: name for name in tree.sizes}, None)
-        else:
-            raise _no_bundle(path, "the folder holds no bundle")
+        yield _open_folder(path)
         return
     if not path.is_file():
         raise _no_bundle(path, "there is no such bundle")
@@ -85,6 +79,20 @@ def open_bundle(path: Path) -> Iterator[Opened]:
         raise _no_bundle(path, f"the archive cannot be read: {error.strerror}") from None
     with contextlib.closing(archive):
         yield _open_layout(archive, "archive")
+
+
+def _open_folder(path: Path) -> Opened:
+    if _holds(path, LAYOUT_NAME, INDEX_NAME):
+        return _open_layout(FolderTree(path), "layout")
+    if _holds(path, MANIFEST_PATH, SIGNATURE_PATH):
+        tree = FolderTree(path)
+        return Opened(tree, "folder", {name: name for name in tree.sizes}, None)
+    raise _no_bundle(path, "the folder holds no bundle")
+
+
+def _holds(folder: Path, *names: str) -> bool:
+    # Asked before the folder is read through: it may be anything, a home or a disk.
+    return any((folder / name).exists() or (folder / name).is_symlink() for name in names)
 
 
 def _open_layout(tree: Tree, form: Form) -> Opened:

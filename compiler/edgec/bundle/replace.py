@@ -47,9 +47,7 @@ def move_in(scratch: Path, destination: Path) -> None:
     when killed then, the next writer's `clear_leftovers` puts the old one back.
     """
     sync_tree(scratch)
-    if not destination.exists():
-        scratch.rename(destination)
-    elif not exchange(scratch, destination):
+    if not _rename_new(scratch, destination) and not exchange(scratch, destination):
         replace_in_steps(scratch, destination)
     fsync_folder(destination.parent)
 
@@ -116,6 +114,17 @@ def _lock(handle: int) -> bool:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+            return False
+        raise
+    return True
+
+
+def _rename_new(scratch: Path, destination: Path) -> bool:
+    """Renames unless something stands at the destination, also when another writer put it there this instant."""
+    try:
+        scratch.rename(destination)
+    except OSError as error:
+        if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
             return False
         raise
     return True

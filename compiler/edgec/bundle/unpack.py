@@ -15,7 +15,7 @@ from edgec.bundle.keyfile import PublicKey
 from edgec.bundle.keyring import TrustedKey
 from edgec.bundle.opened import open_bundle
 from edgec.bundle.replace import scratch_folder, sync_tree
-from edgec.bundle.verify import Verification, check_documents, progress_over, verification, verified_chunks
+from edgec.bundle.verify import Verification, check_documents, verification, verified_files
 from edgec.errors import Diagnostic, InputError
 from edgec.events import Reporter, silent
 from edgec.store.atomic import explain, fsync_folder
@@ -42,8 +42,8 @@ def unpack(
         checked = check_documents(opened, public_key, trusted, accept_development_key=accept_development_key)
         try:
             with scratch_folder(destination) as scratch:
-                for name in progress_over(opened, checked.digests, report, _ACTION):
-                    _write(scratch / name, verified_chunks(opened, name, checked.digests[name]))
+                for name, chunks in verified_files(opened, checked.digests, report, _ACTION):
+                    _write(scratch / name, chunks)
                 _write(scratch / SIGNATURE_PATH, [checked.signature])
                 sync_tree(scratch)
                 # Renaming onto an empty folder replaces it; onto any other it fails, whoever filled it meanwhile.

@@ -18,10 +18,11 @@ from edgec.bundle.keyring import TrustedKey
 from edgec.bundle.manifest import Manifest, parse_manifest
 from edgec.bundle.oci import Layer, config_bytes, image_bytes, ordered_layers
 from edgec.bundle.opened import FoundImage, Opened, open_bundle
+from edgec.bundle.progress import ByteMeter
 from edgec.bundle.signing import signed_files, signer_fingerprint
 from edgec.bundle.strict_json import refuse
 from edgec.documents.canonical import sha256_bytes
-from edgec.events import Progress, Reporter, silent
+from edgec.events import Reporter, silent
 
 _ACTION = "verify"
 
@@ -64,8 +65,8 @@ def verify_bundle(
     """
     with open_bundle(path) as opened:
         checked = check_documents(opened, public_key, trusted, accept_development_key=accept_development_key)
-        for name in progress_over(opened, checked.digests, report, _ACTION):
-            for _ in verified_chunks(opened, name, checked.digests[name]):
+        for _, chunks in verified_files(opened, checked.digests, report, _ACTION):
+            for _ in chunks:
                 pass
         return verification(path, opened, checked)
 
@@ -129,15 +130,14 @@ def verified_chunks(opened: Opened, path: str, digest: str) -> Iterator[bytes]:
         raise refuse(f"`{path}` was changed after it was signed", place=opened.place)
 
 
-def progress_over(opened: Opened, digests: Mapping[str, str], report: Reporter, action: str) -> Iterator[str]:
-    """The signed paths in order, reporting bytes between them."""
-    total = sum(opened.size_bytes(path) for path in digests)
-    done = 0
+def verified_files(
+    opened: Opened, digests: Mapping[str, str], report: Reporter, action: str
+) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Each signed path with its content in pieces, as `verified_chunks`; the pieces must be taken before the next."""
+    meter = ByteMeter(report, action, sum(opened.size_bytes(path) for path in digests))
     for path in sorted(digests):
-        report(Progress(action, done, total, "bytes", path))
-        yield path
-        done += opened.size_bytes(path)
-    report(Progress(action, total, total, "bytes"))
+        yield path, meter.over(verified_chunks(opened, path, digests[path]), path)
+    meter.finish()
 
 
 def verification(path: Path, opened: Opened, checked: Checked) -> Verification:

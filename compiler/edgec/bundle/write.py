@@ -5,6 +5,7 @@ Rule: everything signed was hashed here, whatever was recorded before; the same 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,14 +35,15 @@ from edgec.bundle.oci import (
 )
 from edgec.bundle.paths import path_fault, set_fault
 from edgec.bundle.place import place_file, write_file
+from edgec.bundle.progress import ByteMeter
 from edgec.bundle.provenance import provenance_bytes, run_attestation_bytes
 from edgec.bundle.replace import move_in, scratch_folder
 from edgec.bundle.sbom import sbom_bytes
 from edgec.bundle.signing import sign_files, sign_payload
-from edgec.documents.canonical import sha256_bytes, sha256_file
+from edgec.documents.canonical import read_chunks, sha256_bytes
 from edgec.errors import Diagnostic, EdgecError, InputError, ToolError
-from edgec.events import Progress, Reporter
-from edgec.store.atomic import explain, fsync_folder
+from edgec.events import Reporter
+from edgec.store import atomic
 
 _ACTION = "bundle"
 _LAYOUT_NAMES = frozenset({LAYOUT_NAME, INDEX_NAME, "blobs"})
@@ -81,7 +83,7 @@ def write_bundle(
         if archive is not None:
             write_archive(destination, archive)
     except OSError as error:
-        raise explain(error, destination) from error
+        raise atomic.explain(error, destination) from error
     return BundleInfo(
         path=destination,
         digest=written.image_digest,
@@ -110,21 +112,21 @@ def _write_layout(content: BundleContent, root: Path, key: SigningKey, report: R
 
 
 def _place_files(files: tuple[BundleFile, ...], blobs: Path, report: Reporter) -> list[Layer]:
-    total = sum(f.size_bytes for f in files)
-    done = 0
+    meter = ByteMeter(report, _ACTION, sum(f.size_bytes for f in files))
     layers = []
     for file in sorted(files, key=lambda f: f.path_in_bundle):
-        report(Progress(_ACTION, done, total, "bytes", file.path_in_bundle))
         blob = Descriptor(file.digest, file.size_bytes)
         path = blobs / file.digest.removeprefix("sha256:")
         if not path.exists():
             place_file(file.source, path)
             # Read back what was placed: a signature must never vouch for a digest that was only remembered.
-            if path.stat().st_size != file.size_bytes or sha256_file(path) != file.digest:
+            hasher = hashlib.sha256()
+            for chunk in meter.over(read_chunks(path), file.path_in_bundle):
+                hasher.update(chunk)
+            if path.stat().st_size != file.size_bytes or "sha256:" + hasher.hexdigest() != file.digest:
                 raise _changed(file)
         layers.append(Layer(file.path_in_bundle, file.kind, blob))
-        done += file.size_bytes
-    report(Progress(_ACTION, total, total, "bytes"))
+    meter.finish()
     return layers
 
 
@@ -161,11 +163,8 @@ def _write_attestation(
     if facts is None:
         return None
     path = destination.with_name(destination.name + ".attestation.json")
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.unlink(missing_ok=True)
-    write_file(temporary, sign_payload(run_attestation_bytes(destination.name, digest, content.recipe, facts), key))
-    temporary.replace(path)
-    fsync_folder(path.parent)
+    statement = run_attestation_bytes(destination.name, digest, content.recipe, facts)
+    atomic.write_file(path, sign_payload(statement, key))
     return path
 
 
