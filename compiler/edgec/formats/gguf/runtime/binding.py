@@ -89,7 +89,7 @@ def load(path: Path | None = None) -> c.CDLL:
         lib = c.CDLL(str(path))
     except OSError as error:
         raise ToolError.of(f"llama.cpp's library cannot be loaded: {error}", place=str(path),
-                           hint="reinstall it: pip install --force-reinstall xllamacpp") from error  # fmt: skip
+                           hint="install what it needs (Debian: apt install libgomp1), or reinstall xllamacpp") from error  # fmt: skip
     for name, (result, arguments) in _PROTOTYPES.items():
         try:
             function = getattr(lib, name)

@@ -23,6 +23,14 @@ _MAX_REPLY_BYTES = 256 << 20
 # What the child needs from its surroundings; nothing else is handed down.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", "SYSTEMROOT")
 
+_SETTINGS = {
+    # Without it abort() starts a debugger to print a backtrace, which can hang.
+    "GGML_NO_BACKTRACE": "1",
+    # llama.cpp's threads wait for each other after every operation. Spinning while another process needs the cores
+    # makes it several times slower; sleeping costs little on an idle machine.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
 
 class Channel:
     """A running worker. `log` receives everything it prints."""
@@ -31,8 +39,7 @@ class Channel:
         self._log = log
         self._pending = b""
         environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        # Without it abort() starts a debugger to print a backtrace, which can hang.
-        environment["GGML_NO_BACKTRACE"] = "1"
+        environment |= _SETTINGS
         with log.open("wb") as errors:
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module, no shell
                 [sys.executable, "-P", "-m", module, *arguments],
