@@ -179,8 +179,10 @@ def _check_layout(spans: list[_Entry], *, data_bytes: int, file: str) -> None:
     previous = ""
     for e in spans:
         if e.end > data_bytes:
-            raise _wrong_tensor(
-                file, e.name, f"data_offsets [{e.begin}, {e.end}] reach past the end of the data ({data_bytes} bytes)"
+            raise _wrong(
+                f"{file}: tensor '{e.name[:200]}'",
+                f"data_offsets [{e.begin}, {e.end}] reach past the end of the data ({data_bytes} bytes)",
+                _AGAIN,
             )
         if e.begin < position:
             raise _wrong_tensor(file, e.name, f"data_offsets overlap those of tensor '{previous}'")
