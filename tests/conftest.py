@@ -1,0 +1,23 @@
+"""Rules for all tests: a tool named in EDGEC_REQUIRE must be there, so that CI cannot pass by skipping."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+REQUIRED = frozenset(os.environ.get("EDGEC_REQUIRE", "").split())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turns the skip of a required test into a failure."""
+    report = yield
+    demanded = [m.name for m in item.iter_markers() if m.name in REQUIRED]
+    if report.skipped and demanded and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"EDGEC_REQUIRE asks for {demanded[0]}, but the test was skipped: {report.longrepr}"
+    return report
