@@ -17,6 +17,7 @@ from edgec.formats.gguf.vocabulary.byte_bpe import normalizers
 from edgec.formats.gguf.vocabulary.files import Json
 from edgec.formats.gguf.vocabulary.pretokenizer import canonical_steps
 from edgec.formats.gguf.vocabulary.structures import BYTES, STRUCTURES
+from edgec.formats.gguf.vocabulary.wordpiece_limits import as_llama_cpp
 
 _Change = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -88,6 +89,14 @@ def _with_space_before_all(tokenizer: dict[str, Any]) -> dict[str, Any]:
     return {**tokenizer, "normalizer": {"type": "Sequence", "normalizers": steps}, "pre_tokenizer": None}
 
 
+def _without_special(tokenizer: dict[str, Any]) -> dict[str, Any]:
+    """Control tokens cannot occur: each is spelt as a character that no text has."""
+    control = {token["id"] for token in _added(tokenizer) if token.get("special")}
+    vocab = [[f"\0{i}", s] if i in control else [t, s] for i, (t, s) in enumerate(tokenizer["model"]["vocab"])]
+    kept = [token for token in _added(tokenizer) if not token.get("special")]
+    return {**tokenizer, "added_tokens": kept, "post_processor": None, "model": {**tokenizer["model"], "vocab": vocab}}
+
+
 _KNOWN = (
     _Known(
         "no Unicode normalisation",
@@ -119,6 +128,19 @@ _KNOWN = (
         "not: before text that starts with a space, or after a special token",
         lambda t: t["model"].get("type") == "BPE" and _marks_spaces(t.get("pre_tokenizer")),
         _with_space_before_all,
+    ),
+    _Known(
+        "text treatment of WordPiece",
+        "llama.cpp keeps only the first consonant of a Hangul syllable, removes spacing marks of Indic scripts, takes "
+        "some control characters for spaces and has no greatest word length: Korean and Indic text gets other ids",
+        lambda t: t["model"].get("type") == "WordPiece",
+        as_llama_cpp,
+    ),
+    _Known(
+        "special tokens inside unigram text",
+        "llama.cpp keeps special tokens out of plain text, where `tokenizers` finds them among the unigram's tokens",
+        lambda t: t["model"].get("type") == "Unigram",
+        _without_special,
     ),
 )
 

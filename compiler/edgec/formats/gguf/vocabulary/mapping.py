@@ -107,8 +107,8 @@ def _map(files: TokenizerFiles, n_vocab: int, arch: str, pre: str | None) -> _Ma
                 else _unigram(files, model, n_vocab, types))  # fmt: skip
     kind = read_model(files.tokenizer).get("type")
     if kind == "WordPiece":
-        before, after = map_wordpiece(files, files.tokenizer, n_vocab=n_vocab, token_types=types or 1)
-        return _Mapped("bert", "default", before, after)
+        before, after, ids = map_wordpiece(files, files.tokenizer, n_vocab=n_vocab, token_types=types or 1)
+        return _Mapped("bert", "default", before, after, ids)
     if kind == "Unigram":
         return _unigram(files, None, n_vocab, types)
     if kind == "BPE" and is_byte_level(files.tokenizer.get("pre_tokenizer")):

@@ -116,6 +116,6 @@ def merges_reach_all(tokenizer: Json) -> bool:
     """Whether merging the letters of every token gives that token, so that `ignore_merges` changes nothing."""
     model = {**tokenizer["model"], "ignore_merges": False}
     names = ("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder")
-    bare = {"version": "1.0", "added_tokens": [], **dict.fromkeys(names), "model": model}
+    bare: dict[str, object] = {"version": "1.0", "added_tokens": [], **dict.fromkeys(names), "model": model}
     merger = Tokenizer.from_str(json.dumps(bare))
     return all(len(encoding.ids) == 1 for encoding in merger.encode_batch(list(model["vocab"])))

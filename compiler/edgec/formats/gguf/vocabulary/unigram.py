@@ -54,7 +54,7 @@ def _charsmap(step: Json) -> bytes:
 
 def _text_treatment(tokenizer: Json) -> tuple[bytes, bool, bool]:
     """Charsmap, whether a space is put before the text, whether runs of spaces become one."""
-    charsmap, prefix, merge = b"", False, False
+    charsmap, prefix, merge, splits = b"", False, False, False
     for step in normalizers(tokenizer):
         kind = step.get("type")
         if kind == "Precompiled":
@@ -75,8 +75,11 @@ def _text_treatment(tokenizer: Json) -> tuple[bytes, bool, bool]:
             merge = True
         elif kind == "Metaspace" and part.get("replacement") == SPACE:
             prefix = part.get("prepend_scheme", "always") != "never"
+            splits = splits or bool(part.get("split", True))
         else:
             raise _unknown("pre_tokenizer", part)
+    if splits and any(SPACE in str(token)[1:] for token, _ in tokenizer["model"]["vocab"]):
+        raise _unknown("pre_tokenizer", {"type": "that splits words, although tokens reach over several words,"})
     return charsmap, prefix, merge
 
 

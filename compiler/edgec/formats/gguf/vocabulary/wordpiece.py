@@ -5,7 +5,7 @@ Rule: what the normalizer does to case and accents is written into the file; wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from edgec.errors import InputError
 from edgec.formats.gguf.model import KeyValue
@@ -19,6 +19,7 @@ _PLACE = "tokenizer.json"
 _INSIDE = "##"
 # The converter tells a few BERT vocabularies apart by a hash; llama.cpp ignores the name for this model.
 _PRE = "default"
+_BERT_TOKENS = {"bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "mask": "[MASK]"}
 
 
 def _refuse(what: str) -> InputError:
@@ -81,11 +82,12 @@ def _tokens(files: TokenizerFiles, vocab: Mapping[str, int], n_vocab: int) -> tu
 
 def map_wordpiece(
     files: TokenizerFiles, tokenizer: Json, *, n_vocab: int, token_types: int
-) -> tuple[tuple[KeyValue, ...], Sequence[KeyValue]]:
-    """The entries but for special tokens and templates, and the normalizer's switches, which come last."""
+) -> tuple[tuple[KeyValue, ...], tuple[KeyValue, ...], dict[str, int]]:
+    """The entries but for special tokens and templates, the normalizer's switches, which come last, and BERT's ids."""
     model = read_model(tokenizer)
     _require_bert(tokenizer, model)
-    tokens, types = _tokens(files, read_vocab(model), n_vocab)
+    vocab = read_vocab(model)
+    tokens, types = _tokens(files, vocab, n_vocab)
     require_distinct(tokens)
     entries = (
         number("tokenizer.ggml.token_type_count", token_types),
@@ -94,4 +96,5 @@ def map_wordpiece(
         texts("tokenizer.ggml.tokens", tokens),
         numbers("tokenizer.ggml.token_type", types),
     )
-    return entries, _normalizer_switches(tokenizer)
+    ids = {kind: vocab[token] for kind, token in _BERT_TOKENS.items() if token in vocab}
+    return entries, _normalizer_switches(tokenizer), ids
