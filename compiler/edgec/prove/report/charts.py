@@ -16,6 +16,8 @@ from edgec.prove.report.wording import mib, number, percent, size
 
 # Colours of the style sheet, `--c0` to `--c7`.
 _COLOURS = 8
+# Left share of the error strip, in per cent, that holds the labels of its rows.
+_GUTTER = 8.0
 _BLOCK = re.compile(r"^blk\.(\d+)\.")
 
 
@@ -91,7 +93,7 @@ def type_segments(bytes_by_type: Mapping[str, int], colours: Mapping[str, str]) 
 
 
 def memory_segments(memory: ReportMemory) -> tuple[Segment, ...]:
-    """The stacked bar of memory: the system's share, every item, and what is left; over a whole of at least the device."""
+    """The stacked bar of memory: the system's share, every item, what is left; a need above the device widens it."""
     whole = max(memory.total_mib, memory.os_reserve_mib + memory.needed_mib)
     free = max(0.0, memory.total_mib - memory.os_reserve_mib - memory.needed_mib)
     parts = [("system and other services", memory.os_reserve_mib, "reserved", "Kept by the operating system.")]
@@ -128,17 +130,17 @@ def error_strip(tensors: Sequence[TensorError], colours: Mapping[str, str]) -> E
     columns = layers + 2
     dots = []
     for t in sorted(lossy, key=lambda t: t.name):
-        x = 100 * (_column(t.name, layers) + 0.5) / columns
+        x = _across(_column(t.name, layers), columns)
         y = 100 - 100 * (t.relative_rmse * 100) / end
         title = f"{t.name}: {t.type}, error {percent(t.relative_rmse)}, {size(t.bytes)}"
         dots.append(Dot(x, y, colours.get(t.type, "c7"), title))
     every = max(1, math.ceil(layers / 8))
-    ticks = [Tick(100 * (i + 1.5) / columns, str(i)) for i in range(0, layers, every)]
+    ticks = [Tick(_across(i + 1, columns), str(i)) for i in range(every - 1, layers, every)]
     used = {t.type for t in lossy}
     return ErrorStrip(
         dots=tuple(dots),
         rows=tuple(Tick(100 - 100 * i * step / end, f"{number(i * step)} %") for i in range(round(end / step) + 1)),
-        columns=(Tick(50 / columns, "in"), *ticks, Tick(100 - 50 / columns, "out")),
+        columns=(Tick(_across(0, columns), "in"), *ticks, Tick(_across(columns - 1, columns), "out")),
         legend=tuple((name, style) for name, style in colours.items() if name in used),
         worst=tuple(sorted(lossy, key=lambda t: (-t.relative_rmse, t.name))[:5]),
         exact=len(tensors) - len(lossy),
@@ -158,6 +160,11 @@ def budget_used(check: Check) -> float | None:
         return None
     used = (check.measured - start) if check.relation == "<=" else (start - check.measured)
     return max(0.0, used / allowed)
+
+
+def _across(column: int, columns: int) -> float:
+    """The middle of a column of the error strip, right of the row labels, in per cent."""
+    return _GUTTER + (100 - _GUTTER) * (column + 0.5) / columns
 
 
 def _layer(name: str) -> int | None:

@@ -23,7 +23,7 @@ class ReportMemoryItem:
 
 @dataclass(frozen=True)
 class ReportMemory:
-    """The predicted memory fit. `available_mib` is `total_mib` less `os_reserve_mib`; `margin` stays free when it fits."""
+    """The predicted memory fit. `available_mib` is `total_mib` less `os_reserve_mib`."""
 
     verdict: Literal["fits", "tight", "no"]
     items: tuple[ReportMemoryItem, ...]
@@ -34,7 +34,6 @@ class ReportMemory:
     context: int
     batch: int
     advice: str | None = None
-    margin: float = 0.10
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class ReportSpeed:
 
 @dataclass(frozen=True)
 class ReportArtifact:
-    """One artifact. `bytes_by_type`: tensor bytes per tensor type; `source_bytes`: the weights before, for comparison."""
+    """One artifact. `bytes_by_type`: tensor bytes per tensor type; `source_bytes`: the weights before."""
 
     name: str
     format: str

@@ -1,4 +1,4 @@
-"""Turns report data into the page. Rule: every text from outside is escaped, and the page asks for nothing from anywhere."""
+"""Turns report data into the page. Rule: every text from outside is escaped, and the page requests nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from edgec.prove.model import Check, NotVerified
+from edgec.prove.model import NotVerified
 from edgec.prove.report import charts, wording
 from edgec.prove.report.model import ReportArtifact, ReportData
 
@@ -31,8 +31,7 @@ _ENVIRONMENT.globals.update(
     count_of=wording.count_of,
     range_text=wording.range_text,
     budget_used=charts.budget_used,
-    measured_text=lambda check: _value(check, check.measured),
-    threshold_text=lambda check: _value(check, check.threshold),
+    value_text=wording.near_one,
 )
 
 
@@ -121,9 +120,3 @@ def _not_verified(data: ReportData) -> list[NotVerified]:
     """What no artifact's proof covers, each once, in the order given."""
     every = [*data.not_verified, *(n for a in data.artifacts for n in a.proof.not_verified)]
     return list(dict.fromkeys(every))
-
-
-def _value(check: Check, value: float) -> str:
-    """A measured or demanded value with its unit; shares of one as per cent."""
-    text = wording.number(value) if value < 0.9 or value >= 1 else f"{value:.4f}".rstrip("0")
-    return text

@@ -38,6 +38,11 @@ def number(value: float) -> str:
     return text.rstrip("0").rstrip(".")
 
 
+def near_one(value: float) -> str:
+    """A measured value; shares, cosines and multiples, which matter near 1, with four decimals: `0.9312`."""
+    return f"{value:.4f}".rstrip("0").rstrip(".") if 0.5 < value < 2 else number(value)
+
+
 def percent(share: float) -> str:
     """A share between 0 and 1 as per cent: `98.4 %`, and never `100 %` for less than all."""
     value = share * 100
