@@ -1,6 +1,6 @@
 """One byte form for data that is hashed or signed: UTF-8 JSON with sorted keys and no spaces.
 
-Rule: floats in Python's shortest form; a digest is `sha256:<hex>` outside and `<hex>` only inside formats that demand it.
+Rule: floats in their shortest form; a digest is `sha256:<hex>` outside and `<hex>` only inside formats that demand it.
 """
 
 from __future__ import annotations

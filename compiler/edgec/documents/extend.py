@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from edgec.documents.files import is_file
 from edgec.documents.marked import Entry, Mapping, MarkedDocument, Scalar
 from edgec.documents.wording import shown
 from edgec.documents.yaml import load_marked
@@ -23,7 +24,7 @@ Resolve = Callable[[str, Path, Span], Path]
 def relative_file(text: str, path: Path, span: Span) -> Path:
     """The usual `Resolve`: a path relative to the file that extends."""
     found = path.parent / text
-    if not found.is_file():
+    if not is_file(found):
         raise InputError(Diagnostic(f"no such file: {shown(text)}", f"it is looked up in `{path.parent}`", span))
     return found
 

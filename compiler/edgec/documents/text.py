@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from edgec.documents.files import names_in
 from edgec.errors import Diagnostic, InputError, Span
 
 # A recipe has a few kilobytes; more is another kind of file given by mistake.
@@ -54,6 +55,8 @@ def read_text(path: Path) -> SourceText:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise _unreadable(path, error) from error
+    except ValueError as error:  # a NUL in the name
+        raise InputError(Diagnostic("not a file name", "check the path", place=repr(str(path)))) from error
     if len(data) > MAX_BYTES:
         raise InputError(
             Diagnostic(f"larger than {MAX_BYTES >> 20} MiB", "give the YAML file, not a model", place=str(path))
@@ -79,8 +82,8 @@ def check_printable(source: SourceText) -> None:
 
 def _unreadable(path: Path, error: OSError) -> InputError:
     if isinstance(error, FileNotFoundError):
-        near = sorted(p.name for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
-        hint = f"`{path.parent}` has: {', '.join(near[:8])}" if near else "check the path"
+        others = [name for name in names_in(path.parent) if name.endswith((".yaml", ".yml"))]
+        hint = f"`{path.parent}` has: {', '.join(others[:8])}" if others else "check the path"
         return InputError(Diagnostic("no such file", hint, place=str(path)))
     if isinstance(error, IsADirectoryError):
         return InputError(Diagnostic("is a folder, not a file", "name the YAML file in it", place=str(path)))

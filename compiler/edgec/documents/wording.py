@@ -9,6 +9,7 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -62,33 +63,24 @@ def word(
     error = group[0]
     kind, context = error["type"], error.get("ctx", {})
     if kind in ("literal_error", "union_tag_invalid"):
-        return _choice(
-            name,
-            place.node,
-            re.findall(r"'([^']*)'", str(context.get("expected", "")) + str(context.get("expected_tags", ""))),
-        )
+        names = f"{context.get('expected', '')}{context.get('expected_tags', '')}"
+        return _choice(name, place.node, re.findall(r"'([^']*)'", names))
     if kind == "union_tag_not_found":
         tag = str(context.get("discriminator", "")).strip("'")
         return Wording(f"{name} has no `{tag}`", f"add `{tag}:`")
     if kind == "string_pattern_mismatch":
-        return _pattern(name, place.node, field)
+        return Wording(f"{name} has the wrong form: {value_text(place.node)}", _form(field))
     if kind in ("too_short", "too_long"):
-        least, most = context.get("min_length"), context.get("max_length")
-        bound = f"at least {least}" if kind == "too_short" else f"at most {most}"
-        count = len(place.node.items) if isinstance(place.node, ListNode) else 0
-        return Wording(
-            f"{name} must have {bound} item{'s' if (least or most) != 1 else ''}, not {count}", _purpose(field)
-        )
+        return _count(name, place.node, kind, context, field)
     if kind in _BOUNDS:
-        return Wording(
-            f"{name} must be {_BOUNDS[kind].format(**context)}, not {value_text(place.node)}", _purpose(field)
-        )
-    expected = list(dict.fromkeys(_KINDS[e["type"]] for e in group if e["type"] in _KINDS))
+        bound = _BOUNDS[kind].format(**{k: f"{v:g}" for k, v in context.items() if isinstance(v, (int, float))})
+        return Wording(f"{name} must be {bound}, not {value_text(place.node)}", _do(f"make it {bound}", field))
     if kind == "value_error":
-        return Wording(f"{name} is not valid: {context.get('error')}", _purpose(field))
+        return Wording(f"{name} is not valid: {context.get('error')}", _do("change it", field))
+    expected = list(dict.fromkeys(_KINDS[e["type"]] for e in group if e["type"] in _KINDS))
     if not expected:
-        return Wording(f"{name} is not valid: {error['msg'][:1].lower()}{error['msg'][1:]}", _purpose(field))
-    return _kind(name, place.node, expected, field, model)
+        return Wording(f"{name} is not valid: {error['msg'][:1].lower()}{error['msg'][1:]}", _do("change it", field))
+    return _kind(name, place.node, _either(expected), field, model)
 
 
 def _choice(name: str, node: Node, valid: list[str]) -> Wording:
@@ -100,18 +92,14 @@ def _choice(name: str, node: Node, valid: list[str]) -> Wording:
     return Wording(message, (f"did you mean `{near}`? Valid: " if near else "choose one of: ") + listed(valid))
 
 
-def _pattern(name: str, node: Node, field: FieldInfo | None) -> Wording:
-    wanted = words_for(field) if field is not None else None
-    hint = f"write {wanted}" if wanted else _purpose(field)
-    if field is not None and field.examples:
-        hint = f"{hint}, for example `{field.examples[0]}`" if hint else f"for example `{field.examples[0]}`"
-    return Wording(f"{name} has the wrong form: {value_text(node)}", hint)
+def _count(name: str, node: Node, kind: str, context: dict[str, Any], field: FieldInfo | None) -> Wording:
+    limit = context["min_length"] if kind == "too_short" else context["max_length"]
+    bound = f"{'at least' if kind == 'too_short' else 'at most'} {limit} item{'s' if limit != 1 else ''}"
+    count = len(node.items) if isinstance(node, ListNode) else 0
+    return Wording(f"{name} must have {bound}, not {count}", _do(f"give {bound}", field))
 
 
-def _kind(
-    name: str, node: Node, expected: list[str], field: FieldInfo | None, model: type[BaseModel] | None
-) -> Wording:
-    wanted = " or ".join(expected)
+def _kind(name: str, node: Node, wanted: str, field: FieldInfo | None, model: type[BaseModel] | None) -> Wording:
     if isinstance(node, Scalar) and node.value is None:
         keys = f"give it keys ({listed(list(keys_of(model)))})" if model else f"give it {wanted}"
         return Wording(f"{name} is empty; it must be {wanted}", f"{keys}, or remove the line")
@@ -120,18 +108,18 @@ def _kind(
         return Wording(message, f"write its keys below it: {listed(list(keys_of(model)))}")
     if wanted == "a list":
         return Wording(message, "put `- ` before each item, or write `[a, b]`")
-    if isinstance(node, Scalar) and node.from_env:
-        cast = {"a whole number": "int", "a number": "float"}.get(wanted)
-        return Wording(message, f"add `| {cast}` to the template" if cast else _purpose(field))
-    if isinstance(node, Scalar):
-        return Wording(message, _rewritten(node, wanted) or _purpose(field))
-    return Wording(message, _purpose(field))
+    if not isinstance(node, Scalar):
+        return Wording(message, _do(f"write {wanted}", field))
+    return Wording(message, _rewritten(node, wanted, field) or _do(f"write {wanted}", field))
 
 
-def _rewritten(node: Scalar, wanted: str) -> str | None:
+def _rewritten(node: Scalar, wanted: str, field: FieldInfo | None) -> str | None:
     """How to write the same value so that it is taken."""
+    if node.from_env:
+        cast = {"a whole number": "int", "a number": "float"}.get(wanted)
+        return f"add `| {cast}` to the template" if cast else None
     if wanted == "a text":
-        return f'put it in quotes: "{node.text}"'
+        return _form(field) if field is not None and words_for(field) else f'put it in quotes: "{node.text}"'
     if wanted not in ("a whole number", "a number") or not isinstance(node.value, str):
         return None
     if re.fullmatch(r"[-+]?\d+(\.\d+)?", node.text):
@@ -143,8 +131,22 @@ def _rewritten(node: Scalar, wanted: str) -> str | None:
     return None
 
 
-def _purpose(field: FieldInfo | None) -> str | None:
-    return field.description if field is not None else None
+def _form(field: FieldInfo | None) -> str:
+    """What a text in this field must look like."""
+    words = words_for(field) if field is not None else None
+    hint = f"write {words}" if words else _do("change it", field)
+    return f"{hint}, for example `{field.examples[0]}`" if field is not None and field.examples else hint
+
+
+def _do(instruction: str, field: FieldInfo | None) -> str:
+    """The instruction, and what the field is for."""
+    return f"{instruction}. {field.description}" if field is not None and field.description else instruction
+
+
+def _either(kinds: list[str]) -> str:
+    """`a text, a number or a list`; a whole number is a number."""
+    shorter = [k for k in kinds if k != "a whole number" or "a number" not in kinds]
+    return " or ".join(part for part in (", ".join(shorter[:-1]), shorter[-1]) if part)
 
 
 def kind_text(node: Node) -> str:

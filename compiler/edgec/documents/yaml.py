@@ -146,7 +146,7 @@ class _Reader:
             elif OPEN in key.text:
                 self._mistake(key_event, "a template cannot be a key", "use templates in values only")
             elif first := entries.get(key.text):
-                hint = f"it is first given on line {first.span.line}; keep one of them"
+                hint = f"it stands at {first.span.line}:{first.span.column} already; keep one of them"
                 self._mistake(key_event, f"the key `{key.text}` is given twice", hint)
             elif not key.broken:
                 entries[key.text] = Entry(key.text, key.span, value)
@@ -169,7 +169,7 @@ class _Reader:
     def _refuse_properties(self, event: Any) -> bool:
         if event.anchor is not None:
             self._mistake(event, f"the anchor `&{event.anchor}` is not supported", _NO_ANCHORS)
-        tag = event.tag if event.ctag is None else str(event.ctag)
+        tag = event.tag if event.ctag is None else str(event.ctag).replace("tag:yaml.org,2002:", "!!")
         if tag is None:
             return event.anchor is not None
         self._mistake(event, f"the tag `{tag}` is not supported", "remove it; put a text in quotes to keep it a text")
@@ -188,7 +188,9 @@ _NO_ANCHORS = "write the value out, or share it with `vars:` or `extends:`"
 def _syntax_mistake(source: SourceText, error: YAMLError) -> Diagnostic:
     if not isinstance(error, MarkedYAMLError):
         return Diagnostic(f"not valid YAML: {error}", "fix the syntax", place=source.file)
-    mark = error.problem_mark or error.context_mark
+    # What is never closed is found at the end of the file; the opening is the place to look at.
+    ran_out = "end of stream" in str(error.problem) or "<stream end>" in str(error.problem)
+    mark = (error.context_mark if ran_out else None) or error.problem_mark or error.context_mark
     said = " ".join(part for part in (error.context, error.problem) if part)
     span = source.span(mark.index) if mark is not None else source.span(0)
     if OPEN in span.source_line:

@@ -74,6 +74,7 @@ def check(loaded: LoadedRecipe, target: Target) -> tuple[Diagnostic, ...]:
 
 def _found(loaded: LoadedRecipe, target: Target | None) -> Iterator[_Found]:
     yield from _file_mistakes(loaded)
+    yield from _equal_artifacts(loaded)
     if target is not None:
         for number, artifact in enumerate(loaded.recipe.artifacts):
             yield from _target_mistakes(loaded, target, number, artifact)
@@ -100,6 +101,18 @@ def _file_mistakes(loaded: LoadedRecipe) -> Iterator[_Found]:
     yield from _text_mistakes(loaded, texts)
     if recipe.sign.key is not None:
         yield from _missing_file(loaded, ("sign", "key"), recipe.sign.key, "signing key")
+
+
+def _equal_artifacts(loaded: LoadedRecipe) -> Iterator[_Found]:
+    """A file is named after its scheme, so two of one scheme would be one file."""
+    seen: dict[str, int] = {}
+    for number, artifact in enumerate(loaded.recipe.artifacts):
+        scheme = artifact.quantize.scheme
+        if scheme in seen:
+            message = f"this artifact has the scheme of `artifacts[{seen[scheme]}]`, `{scheme}`"
+            hint = "one bundle holds one file per scheme: remove one, or write a second recipe"
+            yield _at(loaded, ("artifacts", number, "quantize", "scheme"), message, hint)
+        seen.setdefault(scheme, number)
 
 
 def _source_mistakes(loaded: LoadedRecipe, relative: str) -> Iterator[_Found]:

@@ -7,17 +7,19 @@ current folder; a loaded recipe holds every path relative to its own folder.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgec.documents import override
 from edgec.documents.extend import load_extended
+from edgec.documents.files import names_a_file
 from edgec.documents.marked import Entry, MarkedDocument, Node, Scalar, Step
 from edgec.documents.marked import Mapping as MappingNode
 from edgec.documents.marked import Sequence as SequenceNode
 from edgec.documents.override import apply_setting, parse_setting
+from edgec.documents.salvage import Salvaged, salvage
 from edgec.documents.template import render
 from edgec.documents.typed import as_data, parse
 from edgec.errors import Diagnostic, InputError, Span
@@ -32,6 +34,17 @@ _PATH_FIELDS: tuple[tuple[str | None, ...], ...] = (
     ("prove", "held_out"),
     ("sign", "key"),
 )
+
+# For keys that a recipe with mistakes lacks; nothing is reported about them.
+_STAND_INS: dict[str, Any] = {
+    "schema": "edgec/recipe/v1",
+    "name": "name",
+    "version": "0.0.0",
+    "target": "",
+    "source": {"path": "."},
+    "artifacts": [{"format": "gguf"}],
+    "format": "gguf",
+}
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,17 @@ def load_recipe(path: Path, *, sets: Sequence[str] = (), env: Mapping[str, str] 
 
     Raises InputError with every mistake.
     """
+    marked = read_recipe(path, sets=sets, env=env)
+    return LoadedRecipe(parse(Recipe, marked), path.parent, marked)
+
+
+def salvage_recipe(marked: MarkedDocument) -> Salvaged[Recipe] | None:
+    """What of a recipe with mistakes can still be cross-checked; None if that is nothing."""
+    return salvage(Recipe, marked, _STAND_INS)
+
+
+def read_recipe(path: Path, *, sets: Sequence[str] = (), env: Mapping[str, str] | None = None) -> MarkedDocument:
+    """The recipe's document with everything resolved, not yet typed. Raises InputError when it cannot be read."""
     marked = load_extended(path)
     mistakes: list[Diagnostic] = []
     root = marked.root
@@ -80,8 +104,7 @@ def load_recipe(path: Path, *, sets: Sequence[str] = (), env: Mapping[str, str] 
             mistakes += error.diagnostics
     marked = replace(marked, root=root, mistakes=(*marked.mistakes, *mistakes))
     marked = render(marked, os.environ if env is None else env)
-    marked = replace(marked, root=_rebased(marked.root, path.parent))
-    return LoadedRecipe(parse(Recipe, marked), path.parent, marked)
+    return replace(marked, root=_rebased(marked.root, path.parent))
 
 
 def _rebased(root: MappingNode, folder: Path) -> MappingNode:
@@ -89,6 +112,9 @@ def _rebased(root: MappingNode, folder: Path) -> MappingNode:
     for field in _PATH_FIELDS:
         changed = _changed(root, field, folder)
         root = changed if isinstance(changed, MappingNode) else root
+    target = root.entry("target")
+    if target is not None and isinstance(target.value, Scalar) and names_a_file(target.value.text):
+        root = root.with_entry(replace(target, value=_relative_scalar(target.value, folder)))
     return root
 
 
@@ -110,20 +136,6 @@ def _relative_scalar(node: Scalar, folder: Path) -> Scalar:
     if os.path.normpath(stands_in) == os.path.normpath(folder):
         return node
     moved = Path(os.path.relpath(stands_in / node.value, folder)).as_posix()
+    if "/" in node.value and "/" not in moved:
+        moved = f"./{moved}"  # still a path, not the name of a target
     return replace(node, value=moved, text=moved)
-
-
-def path_fields(loaded: LoadedRecipe) -> Iterator[tuple[Step, ...]]:
-    """The paths of all values in the recipe that name a file or a folder and are given."""
-    for field in _PATH_FIELDS:
-        yield from _existing(loaded.marked.root, field, ())
-
-
-def _existing(node: Node, field: tuple[str | None, ...], path: tuple[Step, ...]) -> Iterator[tuple[Step, ...]]:
-    if not field:
-        yield path
-    elif isinstance(node, SequenceNode) and field[0] is None:
-        for number, item in enumerate(node.items):
-            yield from _existing(item, field[1:], (*path, number))
-    elif isinstance(node, MappingNode) and field[0] is not None and (entry := node.entry(field[0])):
-        yield from _existing(entry.value, field[1:], (*path, entry.key))

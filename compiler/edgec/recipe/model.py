@@ -232,12 +232,3 @@ class Recipe(Document):
     prove: Prove = Field(Prove(), description="What the proof compares and what it demands.")
     sign: Sign = Field(Sign(), description="The key that signs the bundle.")
     vars: dict[str, str | int | float | bool] = Field(default_factory=dict, description="Values for `${{ vars.x }}`.")
-
-    @model_validator(mode="after")
-    def _artifacts_differ(self) -> Recipe:
-        schemes = [artifact.quantize.scheme for artifact in self.artifacts]
-        twice = sorted({s for s in schemes if schemes.count(s) > 1})
-        if twice:
-            hint = "one bundle holds one file per scheme: remove one, or write a second recipe"
-            raise mistake(f"two artifacts have the scheme `{twice[0]}`", hint, at="artifacts")
-        return self

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import edgec
 from edgec.documents.extend import load_extended
+from edgec.documents.files import is_file, names_a_file, names_in
 from edgec.documents.typed import parse
 from edgec.documents.wording import listed, nearest, shown
 from edgec.errors import Diagnostic, InputError, Span
@@ -38,14 +39,15 @@ def load_target(name_or_path: str, *, folder: Path, span: Span | None = None) ->
 
 
 def _find(name_or_path: str, folder: Path, span: Span | None) -> Path:
-    if "/" in name_or_path or name_or_path.endswith((".yaml", ".yml")):
+    if names_a_file(name_or_path):
         path = folder / name_or_path
-        if path.is_file():
+        if is_file(path):
             return path
-        message, hint = f"no target file {shown(name_or_path)}", f"it is looked up in `{folder}`"
-        raise InputError(Diagnostic(message, hint, span))
+        near = nearest(path.name, [name for name in names_in(path.parent) if name.endswith((".yaml", ".yml"))])
+        hint = f"did you mean {shown(near)} in that folder?" if near else f"it is looked up in `{folder}`"
+        raise InputError(Diagnostic(f"no target file {shown(name_or_path)}", hint, span))
     path = profiles_folder() / f"{name_or_path}.yaml"
-    if path.is_file() and name_or_path in list_targets():
+    if is_file(path) and name_or_path in list_targets():
         return path
     names = list_targets()
     near = nearest(name_or_path, names)
@@ -56,6 +58,6 @@ def _find(name_or_path: str, folder: Path, span: Span | None) -> Path:
 
 def _resolve_base(text: str, path: Path, span: Span) -> Path:
     """`extends:` in a profile: a file beside it (also one that begins with `_`), or a built-in name."""
-    if (path.parent / text).is_file():
+    if is_file(path.parent / text):
         return path.parent / text
     return _find(text, path.parent, span)
