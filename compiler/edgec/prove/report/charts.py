@@ -135,7 +135,9 @@ def error_strip(tensors: Sequence[TensorError], colours: Mapping[str, str]) -> E
         title = f"{t.name}: {t.type}, error {percent(t.relative_rmse)}, {size(t.bytes)}"
         dots.append(Dot(x, y, colours.get(t.type, "c7"), title))
     every = max(1, math.ceil(layers / 8))
-    ticks = [Tick(_across(i + 1, columns), str(i)) for i in range(every - 1, layers, every)]
+    # Every layer's number when there is room, else every few, clear of the labels at both ends.
+    shown = range(layers) if every == 1 else range(every, layers - every // 2, every)
+    ticks = [Tick(_across(i + 1, columns), str(i)) for i in shown]
     used = {t.type for t in lossy}
     return ErrorStrip(
         dots=tuple(dots),
