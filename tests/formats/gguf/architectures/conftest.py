@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_models import Convert, Run
 
 from edgec.events import silent
 from edgec.formats.gguf.architectures import map_model
@@ -16,9 +16,6 @@ from edgec.formats.gguf.compile import compile_gguf
 from edgec.formats.gguf.layout import plan_layout
 from edgec.formats.gguf.model import KeyValue, MappedModel, ValueType, Vocabulary
 from edgec.source.local import open_local
-
-Convert = Callable[[Path], tuple[Path, MappedModel]]
-Run = Callable[[Path, np.ndarray, str], np.ndarray]
 
 _PROGRAM = Path(__file__).with_name("llama_outputs.py")
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Convert, Run
-from tiny_models import DECODERS, ENCODERS, TinyModel, save
+from tiny_models import DECODERS, ENCODERS, Convert, Run, TinyModel, save
 
 pytestmark = pytest.mark.reference
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 _TOLERANCE = 1e-3
+
+Record = Callable[[str, object], None]
 
 
 def _tokens(tiny: TinyModel, n_vocab: int) -> np.ndarray:
@@ -32,7 +34,9 @@ def _reference(model: Any, tokens: np.ndarray) -> Any:
 
 
 @pytest.mark.parametrize("name", DECODERS)
-def test_logits_are_those_of_transformers(name: str, tmp_path: Path, convert: Convert, run_llama: Run) -> None:
+def test_logits_are_those_of_transformers(
+    name: str, tmp_path: Path, convert: Convert, run_llama: Run, record_property: Record
+) -> None:
     tiny = DECODERS[name]
     model = save(tiny, tmp_path / "hf")
     gguf, mapped = convert(tmp_path / "hf")
@@ -40,12 +44,14 @@ def test_logits_are_those_of_transformers(name: str, tmp_path: Path, convert: Co
     expected = _reference(model, tokens).logits[0].numpy()[:, : mapped.shape.n_vocab]
     assert expected.max() - expected.min() > 4, "the model says nothing, so the comparison would show nothing"
     difference = _relative_difference(run_llama(gguf, tokens, "logits"), expected)
-    print(f"{name}: {difference:.2e}")
+    record_property("relative_difference", difference)
     assert difference <= _TOLERANCE
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_embeddings_are_those_of_transformers(name: str, tmp_path: Path, convert: Convert, run_llama: Run) -> None:
+def test_embeddings_are_those_of_transformers(
+    name: str, tmp_path: Path, convert: Convert, run_llama: Run, record_property: Record
+) -> None:
     tiny = ENCODERS[name]
     model = save(tiny, tmp_path / "hf")
     gguf, _ = convert(tmp_path / "hf")
@@ -53,5 +59,18 @@ def test_embeddings_are_those_of_transformers(name: str, tmp_path: Path, convert
     encoder = model.bert if hasattr(model, "bert") else model
     expected = _reference(encoder, tokens).last_hidden_state[0].numpy()
     difference = _relative_difference(run_llama(gguf, tokens, "rows"), expected)
-    print(f"{name}: {difference:.2e}")
+    record_property("relative_difference", difference)
     assert difference <= _TOLERANCE
+
+
+@pytest.mark.parametrize(("name", "pooled"), [("bert-mean", "mean"), ("bert-cls", "cls"), ("bert-last", "last")])
+def test_texts_are_pooled_as_sentence_transformers_does(
+    name: str, pooled: str, tmp_path: Path, convert: Convert, run_llama: Run
+) -> None:
+    tiny = ENCODERS[name]
+    model = save(tiny, tmp_path / "hf")
+    gguf, _ = convert(tmp_path / "hf")
+    tokens = _tokens(tiny, 300)
+    rows = _reference(model, tokens).last_hidden_state[0].numpy()
+    expected = {"mean": rows.mean(axis=0), "cls": rows[0], "last": rows[-1]}[pooled]
+    assert _relative_difference(run_llama(gguf, tokens, "pooled")[0], expected) <= _TOLERANCE

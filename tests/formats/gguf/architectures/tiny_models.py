@@ -7,10 +7,17 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
+
+from edgec.formats.gguf.model import MappedModel
+
+Convert = Callable[[Path], tuple[Path, MappedModel]]
+Run = Callable[[Path, np.ndarray, str], np.ndarray]
 
 DOCS_LLAMA = Path(__file__).parents[4] / "models" / "docs-llama"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "generation_config.json")
@@ -45,7 +52,8 @@ class TinyModel:
     config_class: str
     options: Mapping[str, Any] = field(default_factory=dict)
     n_tokens: int = 100
-    seed: int = 0
+    respell: Literal["transformers 4", "publisher"] | None = None
+    pooling: Mapping[str, Any] | None = None
 
 
 _LLAMA3 = {
@@ -69,6 +77,15 @@ _GEMMA = {
         "full_attention": {"rope_type": "default", "rope_theta": 5000.0},
         "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
     },
+}
+
+_VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 7,
 }
 
 
@@ -116,6 +133,11 @@ DECODERS: Mapping[str, TinyModel] = {
         "Qwen3ForCausalLM", "Qwen3Config", {"head_dim": 32, "tie_word_embeddings": True, "rope_parameters": _YARN}
     ),
     "gemma3": _gemma(),
+    "gemma3-with-images": TinyModel(
+        "Gemma3ForConditionalGeneration",
+        "Gemma3Config",
+        {"text_config": _GEMMA, "vision_config": _VISION, "image_token_index": 4, "mm_tokens_per_image": 4},
+    ),
     "gemma3-padded-vocabulary": _gemma(vocab_size=4160),
     "gemma3-untied": _gemma(tie_word_embeddings=False),
     "gemma3-linear": _gemma(
@@ -134,15 +156,24 @@ DECODERS: Mapping[str, TinyModel] = {
     "phi3-tied-partial": _phi3(tie_word_embeddings=True, rope_parameters={"partial_rotary_factor": 0.75}),
     "phi3-window": _phi3(n_tokens=56, sliding_window=56),
     "phi3-longrope-long": _phi3(original_max_position_embeddings=64, rope_parameters=_LONGROPE),
+    "llama-old-spelling": replace(_llama(rope_parameters=_LLAMA3), respell="transformers 4"),
+    "qwen2-old-spelling": replace(_qwen2(rope_parameters=_YARN), respell="transformers 4"),
+    "gemma3-old-spelling": replace(_gemma(), respell="transformers 4"),
     "phi3-longrope-short": _phi3(
         max_position_embeddings=1024, original_max_position_embeddings=256, rope_parameters=_LONGROPE
     ),
 }
+_BERT = TinyModel("BertModel", "BertConfig", n_tokens=90)
+_NOMIC = TinyModel("NomicBertModel", "NomicBertConfig", n_tokens=90)
 ENCODERS: Mapping[str, TinyModel] = {
-    "bert": TinyModel("BertModel", "BertConfig", n_tokens=90),
+    "bert": _BERT,
     "bert-tanh": TinyModel("BertModel", "BertConfig", {"hidden_act": "gelu_new"}, n_tokens=90),
     "bert-masked-lm": TinyModel("BertForMaskedLM", "BertConfig", n_tokens=90),
-    "nomic-bert": TinyModel("NomicBertModel", "NomicBertConfig", n_tokens=90),
+    "nomic-bert": _NOMIC,
+    "nomic-bert-published": replace(_NOMIC, respell="publisher"),
+    "bert-mean": replace(_BERT, pooling={"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}),
+    "bert-cls": replace(_BERT, pooling={"pooling_mode": "cls"}),
+    "bert-last": replace(_BERT, pooling={"pooling_mode_lasttoken": True, "word_embedding_dimension": 96}),
 }
 
 
@@ -152,9 +183,14 @@ def save(tiny: TinyModel, folder: Path) -> Any:
     import transformers  # noqa: PLC0415
 
     sizes = _ENCODER if tiny in ENCODERS.values() else _DECODER
-    config = getattr(transformers, tiny.config_class)(**{**sizes, **tiny.options})
+    options = dict(tiny.options)
+    if "text_config" in options:
+        options["text_config"] = {**sizes, **options["text_config"]}
+    else:
+        options = {**sizes, **options}
+    config = getattr(transformers, tiny.config_class)(**options)
     config._attn_implementation = "eager"
-    torch.manual_seed(tiny.seed)
+    torch.manual_seed(0)
     model = getattr(transformers, tiny.model_class)(config).eval().float()
     _randomize(model, gemma="Gemma" in tiny.model_class)
     model.save_pretrained(folder)
@@ -162,6 +198,12 @@ def save(tiny: TinyModel, folder: Path) -> Any:
         for name in _TOKENIZER_FILES:
             shutil.copyfile(DOCS_LLAMA / name, folder / name)
             (folder / name).chmod(0o644)
+    if tiny.respell == "publisher":
+        spell_like_the_publisher(folder)
+    if tiny.respell == "transformers 4":
+        spell_like_transformers_4(folder)
+    if tiny.pooling is not None:
+        add_pooling(folder, tiny.pooling)
     return model
 
 
@@ -180,7 +222,59 @@ def _randomize(model: Any, *, gemma: bool) -> None:
                 value.copy_(noise * 0.2 + (1.0 if is_gain else 0.0))
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a saved model."""
-    loaded: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    return loaded
+def spell_like_the_publisher(folder: Path) -> None:
+    """Rewrites a saved Nomic BERT's config.json with the keys and options nomic-ai publishes."""
+    path = folder / "config.json"
+    saved = json.loads(path.read_text())
+    published = {
+        "architectures": ["NomicBertModel"],
+        "model_type": "nomic_bert",
+        "activation_function": "swiglu",
+        "causal": False,
+        "layer_norm_epsilon": saved["layer_norm_eps"],
+        "max_trained_positions": 2048,
+        "mlp_fc1_bias": False,
+        "mlp_fc2_bias": False,
+        "n_embd": saved["hidden_size"],
+        "n_head": saved["num_attention_heads"],
+        "n_inner": saved["intermediate_size"],
+        "n_layer": saved["num_hidden_layers"],
+        "n_positions": 8192,
+        "prenorm": False,
+        "qkv_proj_bias": False,
+        "rotary_emb_base": saved["rope_parameters"]["rope_theta"],
+        "rotary_emb_fraction": 1.0,
+        "rotary_emb_interleaved": False,
+        "rotary_emb_scale_base": None,
+        "type_vocab_size": saved["type_vocab_size"],
+        "vocab_size": saved["vocab_size"],
+    }
+    path.write_text(json.dumps(published))
+    (folder / "tokenizer.json").write_text(json.dumps({"model": {"type": "WordPiece", "vocab": {}}}))
+
+
+def spell_like_transformers_4(folder: Path) -> None:
+    """Rewrites a saved config.json with the rope keys and the dtype key of transformers 4."""
+    path = folder / "config.json"
+    saved = json.loads(path.read_text())
+    saved["torch_dtype"] = saved.pop("dtype")
+    rope = saved.pop("rope_parameters")
+    if "full_attention" in rope:
+        saved["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
+        rope = rope["full_attention"]
+        saved["sliding_window_pattern"] = 6
+        del saved["layer_types"]
+    saved["rope_theta"] = rope.pop("rope_theta")
+    kind = rope.pop("rope_type")
+    saved["rope_scaling"] = None if kind == "default" else {"type": kind, **rope}
+    path.write_text(json.dumps(saved))
+
+
+def add_pooling(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Makes a saved encoder a sentence-transformers model with a pooling config."""
+    modules = [{"path": "", "type": "sentence_transformers.models.Transformer"}]
+    modules.append({"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"})
+    modules.append({"path": "2_Normalize", "type": "sentence_transformers.models.Normalize"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(settings))

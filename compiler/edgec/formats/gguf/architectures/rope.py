@@ -112,13 +112,27 @@ def add_llama3_factors(rope: Rope, head_dim: int, ledger: TensorLedger) -> None:
     """
     if rope.kind != "llama3":
         return
-    factor = rope.scaling.number("factor")
     low, high = rope.scaling.number("low_freq_factor"), rope.scaling.number("high_freq_factor")
     if high <= low:
         raise rope.scaling.wrong("high_freq_factor", f"larger than low_freq_factor ({low:g})")
-    values = []
-    for i in range(0, head_dim, 2):
-        wavelength = 2 * math.pi * rope.theta ** (i / head_dim)
-        blend = min(1.0, max(0.0, (rope.original_context / wavelength - low) / (high - low)))
-        values.append(as_float32(1 / ((1 - blend) / factor + blend)))
-    ledger.add_computed("rope_freqs.weight", tuple(values))
+    factor = rope.scaling.number("factor")
+    wavelengths = (_wavelength(rope.theta, i, head_dim) for i in range(0, head_dim, 2))
+    values = tuple(_llama3_factor(w, factor, low, high, rope.original_context) for w in wavelengths)
+    ledger.add_computed("rope_freqs.weight", values)
+
+
+# Both round to float32 where llama.cpp's converter does, and divide as torch does, by a reciprocal: the tensor is then
+# the converter's bit by bit.
+def _wavelength(theta: float, index: int, head_dim: int) -> float:
+    frequency = as_float32(1 / as_float32(theta ** as_float32(index / head_dim)))
+    return as_float32(as_float32(1 / frequency) * as_float32(2 * math.pi))
+
+
+def _llama3_factor(wavelength: float, factor: float, low: float, high: float, original_context: int) -> float:
+    if wavelength < original_context / high:
+        return 1.0
+    if wavelength > original_context / low:
+        return as_float32(factor)
+    rotations = as_float32(as_float32(1 / wavelength) * original_context)
+    blend = as_float32(as_float32(rotations - low) / (high - low))
+    return as_float32(1 / as_float32(as_float32(as_float32(1 - blend) / factor) + blend))
