@@ -15,24 +15,19 @@ from pathlib import Path
 from edgec.events import Reporter
 from edgec.formats.gguf.model import Vocabulary
 from edgec.formats.gguf.runtime.client import LlamaProcess
+from edgec.formats.gguf.vocabulary.equivalent import oracle_json
 from edgec.formats.gguf.vocabulary.limits import known_limits
-from edgec.prove.divergence import Divergence
-from edgec.prove.encoder import EmbeddingAgreement, choose_texts, compare_embeddings, text_tokens
+from edgec.prove.checks import divergence_checks, embedding_checks, tensor_checks
+from edgec.prove.encoder import choose_texts, compare_embeddings, text_tokens
 from edgec.prove.generate import answers, check_answers, samples
-from edgec.prove.held_out import HeldOut, built_in_text, compare_windows, cut_windows
+from edgec.prove.held_out import built_in_text, compare_windows, cut_windows
 from edgec.prove.model import Check, NotVerified, Proof, Sample, TensorError
-from edgec.prove.thresholds import Thresholds, demanded
+from edgec.prove.thresholds import demanded
 from edgec.prove.tokens import TokenComparison, Tokenize, compare_tokens
 from edgec.recipe.model import Prove
 
 # Room for the prompts and answers of the samples; a longer window makes it longer.
 _CONTEXT_TOKENS = 512
-# Embeddings of different texts that are on average closer than this ignore their input.
-_MAX_ALIKE = 0.999
-# Fewer texts than this have no likeness.
-_MIN_TEXTS = 2
-_NOT_FINITE = "a weight or a scale is NaN, infinite or too large: check the source, or keep its tensor in f16"
-_FINER = "choose a finer quantization scheme, use an importance matrix, or set "
 
 
 @dataclass(frozen=True)
@@ -120,58 +115,6 @@ def prove_encoder(
     return _proof(name, runtime, tensors, parts)
 
 
-def divergence_checks(found: Divergence, held_out: HeldOut, limits: Thresholds) -> tuple[Check, ...]:
-    """Finite logits, mean KL divergence, top-1, perplexity ratio, and the reference's own perplexity."""
-    finite = _at_most("logits not finite", found.broken, 0, "tokens", hint=_NOT_FINITE)
-    if found.tokens == 0:
-        return (finite,)
-    scored = f"{found.tokens} tokens in {len(held_out.windows)} windows of {held_out.size}"
-    return (
-        finite,
-        _at_most("KL divergence", found.mean_kl, limits.max_kl, "nats", detail=scored, hint=_FINER + "prove.max_kl"),
-        _at_least(
-            "top-1 agreement", found.top1, limits.min_top1, "of tokens", detail=scored, hint=_FINER + "prove.min_top1"
-        ),
-        _at_most(
-            "perplexity ratio",
-            found.perplexity_ratio,
-            limits.max_perplexity_ratio,
-            "times the unquantized model's",
-            detail=f"{found.perplexity:.4g} against {found.reference_perplexity:.4g}",
-            hint=_FINER + "prove.max_perplexity_ratio",
-        ),
-        _at_most(
-            "perplexity of the unquantized model",
-            found.reference_perplexity,
-            held_out.unigram_perplexity,
-            "perplexity",
-            detail="the limit is what counting tokens alone would reach on this text",
-            hint="the conversion is wrong, or the model does not know the text's language: give another prove.held_out",
-        ),
-    )
-
-
-def embedding_checks(found: EmbeddingAgreement, limits: Thresholds) -> tuple[Check, ...]:
-    """Finite embeddings, worst and mean cosine, and whether the reference tells texts apart."""
-    finite = _at_most("embeddings not finite", found.broken, 0, "texts", hint=_NOT_FINITE)
-    if found.texts < _MIN_TEXTS:
-        return (finite,)
-    texts, finer = f"{found.texts} texts", _FINER + "prove.min_cosine"
-    return (
-        finite,
-        _at_least("smallest cosine", found.min_cosine, limits.min_cosine, "cosine", detail=texts, hint=finer),
-        _at_least("mean cosine", found.mean_cosine, limits.min_mean_cosine, "cosine", detail=texts, hint=finer),
-        _at_most(
-            "likeness of different texts",
-            found.alike,
-            _MAX_ALIKE,
-            "mean cosine",
-            detail="the unquantized model's embeddings",
-            hint="the model ignores its input, so the conversion is wrong; or give different lines in prove.held_out",
-        ),
-    )
-
-
 @contextmanager
 def _opened(artifact: Path, reference: Path, n_ctx: int, *, embeddings: bool) -> Iterator[_Pair]:
     with (
@@ -191,10 +134,10 @@ def _same_size(pair: _Pair) -> _Findings:
 
 
 def _tokens(pair: _Pair, files: Mapping[str, bytes]) -> _Findings:
-    """Token ids of both models against tokenizer.json."""
-    tokenizer = files.get("tokenizer.json")
+    """Token ids of both models against tokenizer.json, or what Hugging Face makes of the other tokenizer files."""
+    tokenizer = oracle_json(files)
     if tokenizer is None:
-        why = "the source has no tokenizer.json to compare with"
+        why = "the source has no tokenizer file that edgec can give Hugging Face `tokenizers`"
         return _Findings(not_verified=(NotVerified(what="token ids", why=why),))
     first, second = (_compared(process, tokenizer) for process in (pair.artifact, pair.reference))
     renamed = second.check().model_copy(update={"name": "token ids of the unquantized model"})
@@ -245,22 +188,8 @@ def _proof(name: str, runtime: str, tensors: tuple[TensorError, ...], parts: lis
     return Proof(
         artifact=name,
         runtime=runtime,
-        checks=tuple(c for p in parts for c in p.checks),
+        checks=(*(c for p in parts for c in p.checks), *tensor_checks(tensors)),
         samples=tuple(s for p in parts for s in p.samples),
         tensors=tensors,
         not_verified=(*(n for p in parts for n in p.not_verified), *_device()),
-    )
-
-
-def _at_most(name: str, found: float, limit: float, unit: str, *, detail: str = "", hint: str) -> Check:
-    passed = found <= limit
-    return Check(
-        name=name, measured=found, threshold=limit, relation="<=", unit=unit, passed=passed, detail=detail, hint=hint
-    )
-
-
-def _at_least(name: str, found: float, limit: float, unit: str, *, detail: str = "", hint: str) -> Check:
-    passed = found >= limit
-    return Check(
-        name=name, measured=found, threshold=limit, relation=">=", unit=unit, passed=passed, detail=detail, hint=hint
     )

@@ -6,6 +6,7 @@ Rule: it is both what WordPiece vocabularies are mapped from and what the proof 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from edgec.errors import InputError
@@ -13,7 +14,6 @@ from edgec.formats.gguf.vocabulary.added import SPACE
 from edgec.formats.gguf.vocabulary.entries import TokenType
 from edgec.formats.gguf.vocabulary.files import Json, TokenizerFiles, read_files
 from edgec.formats.gguf.vocabulary.sentencepiece import ModelType, SentencePieceModel, parse_sentencepiece
-from edgec.source.model import CheckpointHeader
 
 _MODEL_FILES = ("tokenizer.model", "spiece.model")
 _BERT_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -125,9 +125,12 @@ def equivalent_tokenizer(files: TokenizerFiles) -> dict[str, Any] | None:
     return from_vocab_txt(files) if "vocab.txt" in files.raw else None
 
 
-def oracle_json(header: CheckpointHeader) -> bytes | None:
-    """The tokenizer.json to compare token ids with: the checkpoint's own, else an equivalent, else None."""
-    if "tokenizer.json" in header.files:
-        return header.files["tokenizer.json"]
-    built = equivalent_tokenizer(read_files(header))
+def oracle_json(files: Mapping[str, bytes]) -> bytes | None:
+    """The tokenizer.json to compare token ids with: the one among `files` (contents by name), else an equivalent.
+
+    None where there is neither: ids of such a checkpoint cannot be verified.
+    """
+    if "tokenizer.json" in files:
+        return files["tokenizer.json"]
+    built = equivalent_tokenizer(read_files(files, {}))
     return None if built is None else json.dumps(built, ensure_ascii=False).encode()

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgec.errors import InputError
-from edgec.source.model import CheckpointHeader
 
 Json = Mapping[str, Any]
 
@@ -82,13 +81,13 @@ def added_tokens(tokenizer: Json | None) -> tuple[AddedToken, ...]:
     return tuple(_added_token(e, i) for i, e in enumerate(entries))
 
 
-def read_files(header: CheckpointHeader) -> TokenizerFiles:
-    """The tokenizer files of `header`. InputError when one is malformed."""
-    tokenizer = parse_json(header.files, "tokenizer.json")
+def read_files(raw: Mapping[str, bytes], config: Json) -> TokenizerFiles:
+    """The tokenizer files among `raw` (contents by name). InputError when one is malformed."""
+    tokenizer = parse_json(raw, "tokenizer.json")
     return TokenizerFiles(
-        config=header.config,
+        config=config,
         tokenizer=tokenizer,
-        tokenizer_config=parse_json(header.files, "tokenizer_config.json"),
+        tokenizer_config=parse_json(raw, "tokenizer_config.json"),
         added=added_tokens(tokenizer),
-        raw=header.files,
+        raw=raw,
     )

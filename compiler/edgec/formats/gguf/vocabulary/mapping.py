@@ -141,7 +141,7 @@ def map_vocabulary(
     `n_vocab`: rows of the token embedding. `arch`: llama.cpp's architecture name. `pre`, `chat_template`: the recipe's
     overrides (a name of llama.cpp's, a jinja text). Raises InputError for what llama.cpp would tokenize differently.
     """
-    files = read_files(header)
+    files = read_files(header.files, header.config)
     if files.tokenizer is None and sentencepiece_model(files) is None:
         files = _without_json(files)
     mapped = _map(files, n_vocab, arch, pre)

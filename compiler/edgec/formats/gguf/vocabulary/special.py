@@ -129,6 +129,9 @@ def _read_template(reading: _Reading, processor: Json) -> None:
             _read_first(reading, first)
         if last := _token_id(single[-1]):
             _read_last(reading, last)
+    extra = [name for item in single[1:-1] if (name := _token_id(item))]
+    if extra:
+        reading.notes.append(f"the post-processor adds {', '.join(extra)} inside of the prompt, llama.cpp does not")
     if pair:
         _read_pair(reading, pair, first, last)
 
