@@ -94,7 +94,7 @@ class PlainProgress:
                 return f"{event.action}: {event.reason}"
             case events.Progress():
                 now = time.monotonic()
-                if now - self._last.get(event.action, 0.0) < _LINE_EVERY_S:
+                if now - self._last.setdefault(event.action, now) < _LINE_EVERY_S:
                     return None
                 self._last[event.action] = now
                 percent = 100 * event.done // max(1, event.total)
