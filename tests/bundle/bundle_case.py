@@ -76,7 +76,8 @@ def make_content(folder: Path, files: dict[str, tuple[MediaKind, bytes]] = FILES
         "artifacts": (BundleArtifact("gguf-q4_0", "gguf", "q4_0", ("gguf/model-q4_0.gguf",)),),
         "proofs": (PROOF,),
         "not_verified": tuple(PROOF["not_verified"]),
-        "tools": {"edgec": "0.1.0", "calibration": sha256_bytes(b"text")},
+        "tools": {"edgec": "0.1.0", "llama-imatrix": sha256_bytes(b"a binary")},
+        "inputs": {"calibration.txt": sha256_bytes(b"text")},
         "platform": "linux-x86_64",
         **changes,
     }

@@ -41,6 +41,7 @@ def test_the_provenance_is_a_valid_slsa_statement(bundle: Bundle) -> None:
     dependencies = document["predicate"]["buildDefinition"]["resolvedDependencies"]
     assert {"digest": {"gitCommit": COMMIT}, "name": "source", "uri": bundle.content.source.uri} in dependencies
     assert {"name": "edgec", "uri": "pkg:generic/edgec@0.1.0"} in dependencies
+    assert {"digest": {"sha256": sha256_bytes(b"text")[7:]}, "name": "calibration.txt"} in dependencies
     assert "startedOn" not in json.dumps(document)
 
 

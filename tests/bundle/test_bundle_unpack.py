@@ -72,7 +72,7 @@ def test_inspection_reads_without_judging(bundle: Bundle, copy_of: Copy) -> None
 def test_the_summary_names_what_was_not_verified(bundle: Bundle) -> None:
     text = verification_text(verify_bundle(bundle.layout, public_key=bundle.public))
     assert "not verified: speed on the device: no such device is here" in text
-    assert "pass  mean KL divergence 0.0123 nats (must be <= 0.05)" in text
+    assert "pass  mean KL divergence: 0.0123 nats (must be <= 0.05)" in text
     assert bundle.info.digest in text
 
 

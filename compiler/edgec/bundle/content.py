@@ -47,8 +47,8 @@ class BundleContent:
 
     `recipe`: the concrete recipe as JSON data. `model`: facts such as `architecture`, `parameters`, `context`,
     `precision`, `quantization`, `format`. `proofs`, `not_verified`: JSON of `edgec.prove.model`. `tools`: name to
-    version or `sha256:<hex>`. `platform`: the machine type that built it. `development_key`: it will be signed with a
-    key nobody vouched for.
+    version or `sha256:<hex>`. `inputs`: what went in besides the source (calibration text), name to `sha256:<hex>`.
+    `platform`: the machine type that built it. `development_key`: it will be signed with a key nobody vouches for.
     """
 
     name: str
@@ -65,6 +65,7 @@ class BundleContent:
     proofs: tuple[Mapping[str, Any], ...] = ()
     not_verified: tuple[Mapping[str, Any], ...] = ()
     tools: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
     development_key: bool = False
 
 

@@ -29,7 +29,7 @@ def provenance_bytes(content: BundleContent) -> bytes:
         "buildType": BUILD_TYPE,
         "externalParameters": {"recipe": dict(content.recipe), "recipeDigest": sha256_json(dict(content.recipe))},
         "internalParameters": {"platform": content.platform, "target": dict(content.target)},
-        "resolvedDependencies": [*_source(content), *_tools(content.tools)],
+        "resolvedDependencies": [*_source(content), *_inputs(content.inputs), *_tools(content.tools)],
     }
     return _statement(subject, {"buildDefinition": definition, "runDetails": {"builder": {"id": BUILDER_ID}}})
 
@@ -64,6 +64,10 @@ def _source(content: BundleContent) -> list[dict[str, Any]]:
         origin["digest"] = {"gitCommit": source.revision}
     files = [{"digest": {"sha256": _hex(f.digest)}, "name": f.name} for f in sorted(source.files, key=lambda f: f.name)]
     return [origin, *files]
+
+
+def _inputs(inputs: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [{"digest": {"sha256": _hex(digest)}, "name": name} for name, digest in sorted(inputs.items())]
 
 
 def _tools(tools: Mapping[str, str]) -> list[dict[str, Any]]:
