@@ -230,6 +230,10 @@ def test_sizes_and_shares() -> None:
     assert wording.range_text(3271.2, 96.04) == "3,300 to 96"
 
 
+def test_blank_lines_do_not_fill_the_page() -> None:
+    assert wording.compact("\n\n \n a\n\n\n \nb\nc\n") == "a\n\nb\nc"
+
+
 def test_speed_scale_is_round_and_common() -> None:
     slow = replace(SPEED, low_tok_s=2.0, high_tok_s=3.0)
     bands = [charts.speed_band(s, 10.4) for s in (SPEED, slow)]

@@ -93,6 +93,8 @@ class Speed:
     confidence: str
     requires: str | None
     provenance: str
+    # The runtime's name for people.
+    runtime_title: str = ""
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ def predict_speed(
         confidence=_confidence(model, read, odd),
         requires=model.requires,
         provenance=_provenance_text(model.provenance),
+        runtime_title=runtime.title,
     )
 
 

@@ -47,6 +47,12 @@ class ReportSpeed:
     confidence: str
     requires: str | None
     provenance: str
+    runtime_title: str = ""
+
+    @property
+    def title(self) -> str:
+        """The runtime's name for people, or its name in the profile."""
+        return self.runtime_title or self.runtime
 
 
 @dataclass(frozen=True)

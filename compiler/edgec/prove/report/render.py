@@ -25,6 +25,7 @@ _ENVIRONMENT.filters.update(
     mib=wording.mib,
     number=wording.number,
     percent=wording.percent,
+    compact=wording.compact,
     share=lambda value: f"{value:.3f}",
 )
 _ENVIRONMENT.globals.update(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 _BINARY = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
+_BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 _DECIMAL = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
 
 
@@ -62,6 +65,11 @@ def _coarse(value: float) -> str:
         step = 10 ** (len(str(int(value))) - 2)
         return f"{round(value / step) * step:,d}"
     return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
+
+
+def compact(text: str) -> str:
+    """A text without blank lines at its ends and with at most one in a row."""
+    return _BLANK_LINES.sub("\n\n", text).strip()
 
 
 def count_of(count: int, noun: str) -> str:
