@@ -54,8 +54,10 @@ class HubServer:
         self.files = files
         self.lfs = lfs
         self.faults = Faults()
-        self.requests: list[Request] = []
+        self._requests: list[Request] = []
         self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._active = 0
         self._servers = [self._start("hub"), self._start("storage")]
         self.url, self.storage_url = (f"http://127.0.0.1:{s.server_address[1]}" for s in self._servers)
 
@@ -64,9 +66,31 @@ class HubServer:
             server.shutdown()
             server.server_close()
 
+    @property
+    def requests(self) -> list[Request]:
+        """The requests so far, once all are answered: a client may be gone before the last one is written down."""
+        with self._idle:
+            assert self._idle.wait_for(lambda: self._active == 0, timeout=10)
+            return list(self._requests)
+
+    def forget_requests(self) -> None:
+        """Begin a new list of requests."""
+        with self._idle:
+            assert self._idle.wait_for(lambda: self._active == 0, timeout=10)
+            self._requests.clear()
+
+    def begin(self) -> None:
+        with self._idle:
+            self._active += 1
+
+    def end(self) -> None:
+        with self._idle:
+            self._active -= 1
+            self._idle.notify_all()
+
     def log(self, request: Request) -> None:
         with self._lock:
-            self.requests.append(request)
+            self._requests.append(request)
 
     def take(self, faults: list[object]) -> object | None:
         with self._lock:
@@ -111,6 +135,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
+        self.state.begin()
+        try:
+            self._answer()
+        finally:
+            self.state.end()
+
+    def _answer(self) -> None:
         path = urlsplit(self.path).path
         fault = self.state.take(self.state.faults.answers)
         if fault is not None:

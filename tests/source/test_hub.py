@@ -78,7 +78,7 @@ def test_plans_from_range_requests_alone(run: Run, hub_server: HubServer) -> Non
 
 def test_a_known_commit_is_planned_without_a_connection(run: Run, hub_server: HubServer) -> None:
     first = run("header")
-    hub_server.requests.clear()
+    hub_server.forget_requests()
     assert run("header") == first
     assert run("header", offline=True) == first
     assert hub_server.requests == []
@@ -109,7 +109,7 @@ def test_downloads_whole(run: Run, hub_server: HubServer, tmp_path: Path) -> Non
     ]  # fmt: skip
     assert not list(cache_of(tmp_path).rglob("*partial*"))
     assert not (root / "pytorch_model.bin").exists()
-    hub_server.requests.clear()
+    hub_server.forget_requests()
     again = run("checkpoint", offline=True)
     assert again["tensors"] == out["tensors"]
     assert hub_server.requests == []
@@ -129,7 +129,7 @@ def test_huggingface_hub_finds_what_edgec_fetched(run: Run, tmp_path: Path) -> N
 
 def test_resumes_within_a_build_when_the_connection_breaks(run: Run, hub_server: HubServer) -> None:
     run("header")
-    hub_server.requests.clear()
+    hub_server.forget_requests()
     hub_server.faults.cut_after = [5_000_000, 3_000_000]
     out = run("checkpoint")
     assert (Path(out["root"]) / "model.safetensors").read_bytes() == WEIGHTS
@@ -146,7 +146,7 @@ def test_resumes_in_the_next_build_after_a_kill(run: Run, hub_server: HubServer,
     have = partial.stat().st_size
     assert 4_000_000 <= have < len(WEIGHTS)
     assert not (cache_of(tmp_path) / "snapshots" / COMMIT / "model.safetensors").exists()
-    hub_server.requests.clear()
+    hub_server.forget_requests()
     out = run("checkpoint")
     assert [r.range for r in hub_server.requests] == [f"bytes={have}-{len(WEIGHTS) - 1}"] * 2
     assert (Path(out["root"]) / "model.safetensors").read_bytes() == WEIGHTS
@@ -315,7 +315,7 @@ def test_offline_without_a_cache(run: Run, hub_server: HubServer) -> None:
 
 def test_offline_with_headers_only_names_the_weights(run: Run, hub_server: HubServer) -> None:
     run("header")
-    hub_server.requests.clear()
+    hub_server.forget_requests()
     out = run("checkpoint", offline=True)
     assert "the cache lacks model.safetensors" in out["text"]
     assert hub_server.requests == []
@@ -329,7 +329,7 @@ def test_offline_with_what_another_program_downloaded(run: Run, hub_server: HubS
     fetch = [sys.executable, "-c", code]
     snapshot = cache_of(tmp_path) / "snapshots" / COMMIT
     subprocess.run(fetch, env=env, check=True, capture_output=True)
-    hub_server.requests.clear()
+    hub_server.forget_requests()
     out = run("checkpoint", offline=True)
     assert "error" not in out, out
     assert (out["root"], out["uri"]) == (str(snapshot), f"pkg:huggingface/{REPO}@{COMMIT}")
@@ -369,7 +369,7 @@ def test_a_missing_shard_on_the_hub(run: Run, hub_server: HubServer) -> None:
 
 def test_two_builds_at_once_download_once(hub_server: HubServer, run: Run, tmp_path: Path) -> None:
     run("header")
-    hub_server.requests.clear()
+    hub_server.forget_requests()
     env = {
         "PATH": os.environ["PATH"],
         "HF_HOME": str(tmp_path / "hf"),
@@ -418,6 +418,6 @@ def test_a_damaged_record_only_costs_asking_again(run: Run, hub_server: HubServe
     (cache_of(tmp_path) / "edgec" / COMMIT / "record.json").write_bytes(
         b'{"schema": "edgec/hub-record/v1", "files": 1}'
     )
-    hub_server.requests.clear()
+    hub_server.forget_requests()
     assert run("header") == first
     assert hub_server.requests != []
