@@ -46,10 +46,22 @@ _DEFAULTS: dict[str, Thresholds] = {
     "q2_k": Thresholds(0.90, 0.50, 2.20, 0.80),
 }
 
+# Tensor type: largest error relative to the source's root mean square. About 2.5 times what well-behaved weights show
+# (docs-llama: docs/proof.md); a tensor of zeros, or of another tensor's values, has 1 or more.
+_TENSOR_ERRORS = {
+    "f32": 0.0001, "f16": 0.01, "bf16": 0.01, "q8_0": 0.02, "q6_k": 0.05, "q5_k": 0.1, "q5_0": 0.12, "q5_1": 0.12,
+    "q4_k": 0.2, "q4_0": 0.25, "q4_1": 0.22, "iq4_xs": 0.2, "iq4_nl": 0.2, "q3_k": 0.4, "q2_k": 0.7,
+}  # fmt: skip
+
 
 def defaults(scheme: str) -> Thresholds:
     """The thresholds of a scheme of the recipe. Raises KeyError for a name that is none."""
     return _DEFAULTS[scheme]
+
+
+def max_tensor_error(tensor_type: str) -> float:
+    """The largest relative error of a tensor of this type. Raises KeyError for a name that is none."""
+    return _TENSOR_ERRORS[tensor_type]
 
 
 def demanded(scheme: str, settings: Prove) -> Thresholds:

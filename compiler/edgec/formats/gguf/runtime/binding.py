@@ -88,8 +88,11 @@ def load(path: Path | None = None) -> c.CDLL:
     try:
         lib = c.CDLL(str(path))
     except OSError as error:
-        raise ToolError.of(f"llama.cpp's library cannot be loaded: {error}", place=str(path),
-                           hint="install what it needs (Debian: apt install libgomp1), or reinstall xllamacpp") from error  # fmt: skip
+        raise ToolError.of(
+            f"llama.cpp's library cannot be loaded: {error}",
+            place=str(path),
+            hint="install what it needs (Debian: apt install libgomp1), or reinstall xllamacpp",
+        ) from error
     for name, (result, arguments) in _PROTOTYPES.items():
         try:
             function = getattr(lib, name)
