@@ -1,6 +1,6 @@
 """Every family and option: metadata key by key, and every tensor bit by bit, as llama.cpp's own converter writes them.
 
-Needs EDGEC_LLAMA_CPP, the folder of llama.cpp's source (vendor/llama.cpp in llama-cpp-python's source package).
+Needs EDGEC_LLAMA_CPP, the folder of llama.cpp's source (see benchmarks/compile/build_peer.sh).
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ _LLAMA_CPP = os.environ.get("EDGEC_LLAMA_CPP", "")
 pytestmark = [
     pytest.mark.reference,
     pytest.mark.peer,
-    pytest.mark.skipif(not _LLAMA_CPP, reason="EDGEC_LLAMA_CPP does not name llama.cpp's source"),
+    pytest.mark.skipif(
+        not (_LLAMA_CPP and (Path(_LLAMA_CPP) / "conversion").is_dir()),
+        reason="EDGEC_LLAMA_CPP does not name llama.cpp's source",
+    ),
 ]
 pytest.importorskip("torch")
 pytest.importorskip("transformers")

@@ -47,7 +47,7 @@ def test_llama_3_2_is_stretched_by_a_tensor_of_factors() -> None:
     assert len(factors) == 32
     assert factors[0] == 1.0
     assert factors[-1] == 32.0
-    # Pair 15 is blended, by hand: wavelength 2 pi 500000^(30/64) = 2948.3, blend (8192 / 2948.3 - 1) / (4 - 1) = 0.59285.
+    # Pair 15 is blended, by hand: wavelength 2 pi 500000^(30/64) = 2948.3, blend (8192 / 2948.3 - 1) / 3 = 0.59285.
     assert factors[15] == pytest.approx(1 / ((1 - 0.59285) / 32 + 0.59285), rel=1e-4)
     assert "output.weight" not in tensors
     assert tensors["blk.3.attn_q.weight"].unpermute_heads == 32
