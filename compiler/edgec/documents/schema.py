@@ -21,9 +21,9 @@ _TEMPLATED_TYPES = ("integer", "number", "boolean")
 def file_schema(model: type[BaseModel], *, identifier: str, title: str) -> dict[str, Any]:
     """The schema of a YAML file of this document."""
     schema = model.model_json_schema(by_alias=True)
-    kept_in_lists = _item_models(schema)
+    mergeable = _mergeable_models(schema)
     for name, definition in schema.get("$defs", {}).items():
-        if name not in kept_in_lists:
+        if name in mergeable:
             definition.pop("required", None)  # an extended file may hold the rest
         _allow_templates(definition)
     _allow_templates(schema)
@@ -41,26 +41,20 @@ def schema_text(schema: dict[str, Any]) -> str:
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
-def _item_models(schema: dict[str, Any]) -> set[str]:
-    """Models that stand in lists: `extends` replaces lists as a whole, so what they require must be in the file."""
+def _mergeable_models(schema: dict[str, Any]) -> set[str]:
+    """Models that stand in mappings: `extends` merges those key by key, but replaces lists as a whole."""
     found: set[str] = set()
-
-    def walk(value: Any, in_list: bool) -> None:
+    waiting: list[Any] = [schema.get("properties", {})]
+    while waiting:
+        value = waiting.pop()
         if isinstance(value, list):
-            for item in value:
-                walk(item, in_list)
+            waiting += value
         elif isinstance(value, dict):
-            if in_list and isinstance(value.get("$ref"), str):
-                name = value["$ref"].rsplit("/", 1)[-1]
-                if name not in found:
-                    found.add(name)
-                    walk(schema["$defs"][name].get("properties", {}), True)
-            for key, item in value.items():
-                walk(item, in_list or key in ("items", "prefixItems"))
-
-    walk({k: v for k, v in schema.items() if k != "$defs"}, False)
-    for definition in schema.get("$defs", {}).values():
-        walk(definition, False)
+            name = str(value.get("$ref", "")).rsplit("/", 1)[-1]
+            if name and name not in found:
+                found.add(name)
+                waiting.append(schema["$defs"][name].get("properties", {}))
+            waiting += [item for key, item in value.items() if key not in ("items", "prefixItems")]
     return found
 
 
