@@ -88,7 +88,7 @@ def _explicit_key(loaded: LoadedRecipe) -> Path | None:
 
 
 def _plan(loaded: LoadedRecipe, target: Target, signer: Signer, shop: Workshop, output: Path) -> Plan:
-    source = open_source(loaded, offline=shop.offline, digest_file=shop.digests)
+    source = open_source(loaded, offline=shop.offline, digest_file=shop.digests, report=shop.report)
     standing = shop.standing
     return make_plan(
         loaded,

@@ -28,10 +28,12 @@ class StepContext:
         """The checkpoint with its weights on disk; downloads it when it comes from the hub."""
         if self._checkpoint is None:
             source = self.plan.source
+            licence = self.plan.loaded.recipe.source.licence
             if source.hub is not None:
-                self._checkpoint = fetch_checkpoint(source.hub, offline=source.offline, report=self.report)
+                self._checkpoint = fetch_checkpoint(
+                    source.hub, offline=source.offline, licence=licence, report=self.report
+                )
             elif source.folder is not None:
-                licence = self.plan.loaded.recipe.source.licence
                 self._checkpoint = open_local(source.folder, licence=licence, digest_file=self.digest_file)
             else:
                 raise ValueError("a planned source has a folder or a hub repository")

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from edgec import __version__
 from edgec.documents.canonical import sha256_bytes
 from edgec.plan.gguf import GgufPlan
-from edgec.plan.keys import action_key, source_key
+from edgec.plan.keys import action_key, model_key, source_key
 from edgec.plan.model import Action, Cost
 from edgec.plan.plan import PlannedSource, Signer
 from edgec.recipe.load import LoadedRecipe
@@ -63,8 +63,8 @@ class ActionGraph:
         return tuple(self._actions.values())
 
     @property
-    def _origin(self) -> str:
-        return source_key(self.source.header.identity)
+    def _model(self) -> str:
+        return model_key(self.source.header.identity)
 
     @property
     def _fetched(self) -> tuple[str, ...]:
@@ -94,12 +94,12 @@ class ActionGraph:
         size = sum(f.size_bytes for f in self.source.header.identity.files)
         reason = f"the recipe names {hub.repo} at {hub.revision[:12]}"
         cost = Cost(download_bytes=size)
-        self._add(_Draft("fetch", "fetch", {}, {"source": self._origin}, reason, cost=cost))
+        self._add(_Draft("fetch", "fetch", {}, {"source": self._model}, reason, cost=cost))
 
     def _gguf(self, artifact: GgufPlan) -> str:
         """The actions of one GGUF; returns the key of its proof."""
         reference = self._reference(artifact)
-        inputs = {"source": self._origin}
+        inputs = {"source": self._model}
         needs = self._fetched
         if (imatrix := artifact.settings.quantize.imatrix) is not None:
             inputs["imatrix"], makers = self._imatrix(imatrix, artifact, reference)
@@ -123,7 +123,7 @@ class ActionGraph:
                 kind="reference",
                 name=artifact.reference_action,
                 settings={"layout": artifact.reference.digest},
-                inputs={"source": self._origin},
+                inputs={"source": self._model},
                 needs=self._fetched,
                 reason="the unquantized model, which the artifact is compared with",
                 cost=Cost(output_bytes=artifact.reference.size_bytes, memory_mib=_STREAMING_MIB),
@@ -185,7 +185,7 @@ class ActionGraph:
                 kind="bundle",
                 name="bundle",
                 settings=settings,
-                inputs={"source": self._origin, **proofs},
+                inputs={"source": source_key(self.source.header.identity), **proofs},
                 needs=tuple(n for a in artifacts for n in (f"compile {a.name}", f"prove {a.name}")),
                 reason=f"sign with the key {self.signer.fingerprint[:19]}",
                 cost=Cost(output_bytes=sum(a.layout.size_bytes for a in artifacts)),

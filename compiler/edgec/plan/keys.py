@@ -16,6 +16,9 @@ from edgec.source.model import SourceIdentity
 # Raised when a step of ours starts to give other results for the same settings: older results are then not used.
 REVISIONS: Mapping[str, int] = {"fetch": 1, "reference": 1, "imatrix": 1, "compile": 1, "prove": 1, "bundle": 1}
 
+# Files of a checkpoint that no weight, token or logit depends on, by how their names start.
+_TEXTS = ("README", "LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
+
 # Tools whose version is part of the result.
 _TOOLS: Mapping[str, tuple[str, ...]] = {
     "fetch": (),
@@ -59,3 +62,8 @@ def action_key(kind: str, settings: Mapping[str, Any], inputs: Mapping[str, str]
 def source_key(identity: SourceIdentity) -> str:
     """The digest of a checkpoint: its files by name and content, wherever they stand."""
     return sha256_json({f.name: f.digest for f in identity.files})
+
+
+def model_key(identity: SourceIdentity) -> str:
+    """As `source_key`, without the texts for people: a new model card must not quantize again."""
+    return sha256_json({f.name: f.digest for f in identity.files if not f.name.startswith(_TEXTS)})

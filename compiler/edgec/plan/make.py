@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgec.errors import Diagnostic, InputError, ToolError
+from edgec.events import Reporter, silent
 from edgec.plan.actions import ActionGraph
 from edgec.plan.fit import disk_need
 from edgec.plan.gguf import GgufPlan, plan_gguf
@@ -21,7 +22,9 @@ from edgec.store.actions import ActionStore
 from edgec.target.model import Target
 
 
-def open_source(loaded: LoadedRecipe, *, offline: bool, digest_file: Callable[[Path], str]) -> PlannedSource:
+def open_source(
+    loaded: LoadedRecipe, *, offline: bool, digest_file: Callable[[Path], str], report: Reporter = silent
+) -> PlannedSource:
     """The checkpoint's header: from a local folder, or from the hub by range requests."""
     source = loaded.recipe.source
     if source.path is not None:
@@ -29,7 +32,7 @@ def open_source(loaded: LoadedRecipe, *, offline: bool, digest_file: Callable[[P
         checkpoint = open_local(folder, licence=source.licence, digest_file=digest_file)
         return PlannedSource(checkpoint.header, folder, None, offline)
     hub = HubSource(repo=source.hub or "", revision=source.revision or "")
-    return PlannedSource(fetch_header(hub, offline=offline, licence=source.licence), None, hub, offline)
+    return PlannedSource(fetch_header(hub, offline=offline, licence=source.licence, report=report), None, hub, offline)
 
 
 def make_plan(
