@@ -31,6 +31,8 @@ PROMPTS = (
 SAMPLE_TOKENS = 48
 # Templates that ask for the date get this one.
 _DATE = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
+# A template is a program: what it can raise beside jinja2's own errors.
+_TEMPLATE_FAULTS = (jinja2.TemplateError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
 _TOKEN_NAMES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 
 
@@ -67,7 +69,7 @@ def render_chat(template: str, messages: Sequence[Mapping[str, str]], tokens: Ma
     environment.globals["strftime_now"] = _DATE.strftime
     try:
         return environment.from_string(template).render(messages=messages, add_generation_prompt=True, **tokens)
-    except jinja2.TemplateError as error:
+    except _TEMPLATE_FAULTS as error:
         raise InputError.of(
             f"the chat template cannot be rendered: {error}",
             hint="give a working template: artifacts[].tokenizer.chat_template",
