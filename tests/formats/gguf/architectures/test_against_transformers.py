@@ -74,3 +74,19 @@ def test_texts_are_pooled_as_sentence_transformers_does(
     rows = _reference(model, tokens).last_hidden_state[0].numpy()
     expected = {"mean": rows.mean(axis=0), "cls": rows[0], "last": rows[-1]}[pooled]
     assert _relative_difference(run_llama(gguf, tokens, "pooled")[0], expected) <= _TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["mistral-window", "qwen2-window-of-late-layers", "phi3-window"])
+def test_the_context_is_cut_because_llama_cpp_has_no_window_here(
+    name: str, tmp_path: Path, convert: Convert, run_llama: Run
+) -> None:
+    tiny = DECODERS[name]
+    window = tiny.options["sliding_window"]
+    model = save(tiny, tmp_path / "hf")
+    gguf, mapped = convert(tmp_path / "hf")
+    assert mapped.shape.context_length == window
+    tokens = np.random.default_rng(1).integers(5, 4096, size=2 * window)
+    expected = _reference(model, tokens).logits[0].numpy()
+    found = run_llama(gguf, tokens, "logits")
+    assert _relative_difference(found[:window], expected[:window]) <= _TOLERANCE
+    assert _relative_difference(found[window:], expected[window:]) > 0.05

@@ -81,6 +81,32 @@ def test_options_llama_cpp_would_compute_otherwise(model: str, changes: Mapping[
     assert message.startswith("config.json")
 
 
+@pytest.mark.parametrize("model", _SHAPES)
+def test_no_value_of_any_key_is_a_crash(model: str) -> None:
+    config = read_config(model)
+    shapes = _SHAPES[model](config)
+    keys = [*config, "rope_parameters", "rope_scaling", "layer_types", "head_dim", "sliding_window"]
+    values = (None, -1, 0, 1, 0.5, "x", [], [{}], {}, {"rope_type": "longrope"}, {"type": []}, True)
+    refused = [e for key in keys for value in values if (e := _error({**config, key: value}, shapes)) is not None]
+    assert len(refused) > len(values)
+    assert all(diagnostic.hint for error in refused for diagnostic in error.diagnostics[:8])
+
+
+def _error(config: Mapping[str, Any], shapes: Shapes) -> InputError | None:
+    try:
+        map_model(header(config, shapes), name="model")
+    except InputError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("tokenizer", [{}, {"model": {"vocab": []}}, {"model": {"vocab": {"a": "b"}}}])
+def test_a_damaged_tokenizer_cannot_say_which_rows_gemma_needs(tokenizer: dict[str, Any]) -> None:
+    config = read_config("gemma-3-1b")
+    with pytest.raises(InputError, match=r"tokenizer\.json: error: model\.vocab or added_tokens"):
+        map_model(header(config, gemma3(config), {"tokenizer.json": tokenizer}), name="model")
+
+
 def test_an_unknown_architecture_names_the_supported_ones_and_the_override() -> None:
     config = {**read_config("SmolLM2-135M"), "architectures": ["LlamaForCausalML"]}
     with pytest.raises(InputError) as caught:

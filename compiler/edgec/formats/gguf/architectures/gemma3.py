@@ -127,11 +127,15 @@ def _rows(header: CheckpointHeader, n_vocab: int) -> int:
         return n_vocab
     model, added = tokenizer.get("model"), tokenizer.get("added_tokens")
     vocab = model.get("vocab") if isinstance(model, dict) else None
-    if not isinstance(vocab, dict) or not isinstance(added, list):
+    ids = list(vocab.values()) if isinstance(vocab, dict) else []
+    ids += [token.get("id") for token in added if isinstance(token, dict)] if isinstance(added, list) else []
+    if not ids or not all(isinstance(i, int) for i in ids):
         raise InputError.of(
-            "model.vocab or added_tokens is missing", place="tokenizer.json", hint="download the tokenizer again"
+            "model.vocab or added_tokens is missing or damaged",
+            place="tokenizer.json",
+            hint="download the tokenizer again",
         )
-    last = max((*vocab.values(), *(token["id"] for token in added)), default=n_vocab - 1)
+    last: int = max(ids)
     return min(n_vocab, last + 1)
 
 

@@ -79,6 +79,8 @@ def _attention_factor(rope: Rope, context_length: int) -> float:
     stated = rope.scaling.optional_number("attention_factor")
     if stated is not None:
         return stated
+    if rope.original_context == 1:
+        raise rope.scaling.wrong("original_max_position_embeddings", "larger than 1")
     stretch = rope.scaling.optional_number("factor") or context_length / rope.original_context
     return math.sqrt(1 + math.log(stretch) / math.log(rope.original_context)) if stretch > 1 else 1.0
 

@@ -40,9 +40,8 @@ def map_model(header: CheckpointHeader, *, name: str, architecture: str | None =
     class, an option that cannot be converted, and any missing, misshapen or unknown tensor.
     """
     config = Config(header.config)
-    family = _family(architecture, "source.architecture") if architecture else _family(
-        _class_name(header.config), "config.json: architectures"
-    )  # fmt: skip
+    place = "source.architecture" if architecture else "config.json: architectures"
+    family = _family(architecture or _class_name(header.config), place)
     _refuse_quantized(config)
     return family(Request(header, config, name))
 

@@ -13,17 +13,24 @@ def layer_window(config: Config, n_layer: int) -> int | None:
     """Qwen's window: None when no layer slides. Newer configs name each layer's kind, older ones count them."""
     kinds = config.get("layer_types")
     if kinds is None:
-        slides = config.flag("use_sliding_window") and config.get("max_window_layers") < n_layer
+        slides = config.flag("use_sliding_window") and _first_sliding(config) < n_layer
     else:
         slides = "sliding_attention" in layer_kinds(config, n_layer)
     return config.optional_integer("sliding_window") if slides else None
 
 
+def _first_sliding(config: Config) -> int:
+    value = config.get("max_window_layers")
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise config.wrong("max_window_layers", "a number of layers")
+    return value
+
+
 def layer_kinds(config: Config, n_layer: int) -> tuple[str, ...]:
     """`layer_types`, checked: one of `full_attention` and `sliding_attention` per layer."""
     kinds = config.get("layer_types")
-    known = {"full_attention", "sliding_attention"}
-    if not isinstance(kinds, list) or len(kinds) != n_layer or not set(kinds) <= known:
+    known = ("full_attention", "sliding_attention")
+    if not isinstance(kinds, list) or len(kinds) != n_layer or not all(kind in known for kind in kinds):
         raise InputError.of(
             f"layer_types is {show(kinds)}, but must name {n_layer} layers full_attention or sliding_attention",
             place=config.place,
