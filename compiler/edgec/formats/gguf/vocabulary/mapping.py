@@ -49,7 +49,7 @@ def _byte_level(files: TokenizerFiles, tokenizer: Json, n_vocab: int, arch: str,
 
 
 def _ids_of(model: SentencePieceModel) -> dict[str, int]:
-    ids = {"bos": model.bos_id, "eos": model.eos_id, "unk": model.unk_id, "pad": model.pad_id}
+    ids = {"bos": model.bos_id, "eos": model.eos_id, "unk": model.unk_id}
     return {kind: i for kind, i in ids.items() if i >= 0}
 
 

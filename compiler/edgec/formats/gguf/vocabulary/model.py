@@ -113,9 +113,11 @@ def require_plain_bpe(model: Json) -> None:
 
 
 def merges_reach_all(tokenizer: Json) -> bool:
-    """Whether merging the letters of every token gives that token, so that `ignore_merges` changes nothing."""
+    """Whether merging gives every token but the added ones, so that `ignore_merges` changes nothing."""
     model = {**tokenizer["model"], "ignore_merges": False}
     names = ("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder")
     bare: dict[str, object] = {"version": "1.0", "added_tokens": [], **dict.fromkeys(names), "model": model}
     merger = Tokenizer.from_str(json.dumps(bare))
-    return all(len(encoding.ids) == 1 for encoding in merger.encode_batch(list(model["vocab"])))
+    added = {token.get("content") for token in tokenizer.get("added_tokens") or []}
+    merged = [token for token in model["vocab"] if token not in added]
+    return all(len(encoding.ids) == 1 for encoding in merger.encode_batch(merged))

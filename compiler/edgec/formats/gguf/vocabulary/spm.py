@@ -71,7 +71,9 @@ def model_file_table(files: TokenizerFiles, model: SentencePieceModel, n_vocab: 
     """The table of a tokenizer.model with the added tokens of the other files."""
     table = ScoredTable.empty(n_vocab)
     for index, piece in enumerate(model.pieces):
-        table.put(index, piece.text, piece.score, piece.type)
+        # User-defined pieces are matched in the text before spaces are replaced.
+        own = piece.text.replace(SPACE, " ") if piece.type is TokenType.USER_DEFINED else piece.text
+        table.put(index, own, piece.score, piece.type)
     declared = declared_tokens(files)
     # Phi-3's converter takes tokenizer.json's word for every token, the others' only where no other file has one.
     known = set() if arch == "phi3" else {*range(len(model.pieces)), *(t.id for t in declared)}

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgec.formats.gguf.vocabulary.added import SPACE
+
 _HANGUL_START, _SYLLABLES_PER_CONSONANT, _CONSONANTS, _CONSONANT_START = 0xAC00, 588, 19, 0x1100
 # Control characters that are white space in Unicode; Hugging Face removes them.
 _CONTROL_SPACES = "[\u000b\u000c\u001c-\u001f\u0085]"
+# llama.cpp marks the start of words with U+2581, so that one inside of a word starts another.
+_INNER_MARK = f"(?<=[^\\s{SPACE}]){SPACE}(?=[^\\s{SPACE}])"
 _NO_GREATEST_LENGTH = 1 << 30
 
 
@@ -43,7 +47,7 @@ def as_llama_cpp(tokenizer: dict[str, Any]) -> dict[str, Any]:
     bert = _bert_normalizer(tokenizer)
     lowercase = bool(bert.get("lowercase", True))
     strips = lowercase if bert.get("strip_accents") is None else bool(bert["strip_accents"])
-    steps = [_replace(_CONTROL_SPACES, " ")]
+    steps = [_replace(_CONTROL_SPACES, " "), _replace(_INNER_MARK, " ")]
     if strips:
         steps += [*_hangul(), {"type": "NFD"}, _replace(r"\p{M}", "")]
     if lowercase:
