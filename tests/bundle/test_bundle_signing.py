@@ -135,3 +135,23 @@ def test_the_attestation_of_a_run_is_no_bundle_signature(bundle: Bundle, copy_of
     shutil.copyfile(info.attestation, folder / "model.sig")
     with pytest.raises(ProofError, match="not one over a model's files"):
         verify_bundle(folder, public_key=bundle.public)
+
+
+@pytest.mark.parametrize("field", ["payload", "sig"])
+def test_base64_has_one_spelling(key: SigningKey, field: str) -> None:
+    # The bits before the padding mean nothing: another letter there decodes to the same bytes.
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    respelled = 0
+    for name in ("x", "xx", "xxx", "xxxx", "xxxxx", "xxxxxx"):
+        signature = json.loads(sign_files(name, DIGESTS, key))
+        envelope = signature["dsseEnvelope"]
+        holder = envelope if field == "payload" else envelope["signatures"][0]
+        text = holder[field]
+        body = text.rstrip("=")
+        if body == text:
+            continue
+        holder[field] = body[:-1] + alphabet[alphabet.index(body[-1]) ^ 1] + text[len(body) :]
+        assert base64.b64decode(holder[field]) == base64.b64decode(text)
+        _refused(json.dumps(signature).encode(), key.public)
+        respelled += 1
+    assert respelled > 0
