@@ -14,17 +14,15 @@ from edgec.build.bundle_step import Built, run_bundle
 from edgec.build.doctor import Finding, examine
 from edgec.build.run import Runner
 from edgec.bundle.keyring import default_signing_key, find_signing_key
-from edgec.errors import InputError
 from edgec.events import Reporter, silent
-from edgec.plan.check import check as cross_check
+from edgec.plan.check import load_checked
 from edgec.plan.make import make_plan, open_source, refuse_full_disk, refuse_misfits
 from edgec.plan.plan import Plan, Signer
-from edgec.recipe.load import LoadedRecipe, load_recipe
+from edgec.recipe.load import LoadedRecipe
 from edgec.store.actions import ActionStore
 from edgec.store.digests import DigestCache
 from edgec.store.paths import cache_home, config_home
 from edgec.store.standing import StandingFolders
-from edgec.target.load import load_target
 from edgec.target.model import Target
 
 
@@ -58,12 +56,7 @@ def check(
     recipe: Path, *, sets: Sequence[str] = (), env: Mapping[str, str] | None = None
 ) -> tuple[LoadedRecipe, Target]:
     """Loads and cross-checks a recipe and its target. Raises InputError with every mistake at once."""
-    loaded = load_recipe(recipe, sets=sets, env=env)
-    target = load_target(loaded.recipe.target, folder=loaded.folder)
-    mistakes = cross_check(loaded, target)
-    if mistakes:
-        raise InputError(*mistakes)
-    return loaded, target
+    return load_checked(recipe, sets=sets, env=env)
 
 
 def plan(
