@@ -168,8 +168,9 @@ def test_ignore_merges_is_only_taken_for_another_where_it_changes_nothing(docume
     model = {**document["model"], "ignore_merges": True}
     assert _mapped({**document, "model": model}).pre == "gpt-2"
     model["vocab"] = {**model["vocab"], "\u0120unreachable": 2550}
-    with pytest.raises(InputError, match="`ignore_merges` is true"):
+    with pytest.raises(InputError, match="`ignore_merges` is true") as caught:
         _mapped({**document, "model": model})
+    assert "`tokenizer: {pre: gpt-2}`" in (caught.value.diagnostics[0].hint or "")
 
 
 def test_bos_that_llama_cpp_would_add_by_itself_is_switched_off() -> None:

@@ -18,8 +18,6 @@ from edgec.formats.gguf.vocabulary.model import (
 )
 from edgec.formats.gguf.vocabulary.pretokenizer import checked_override, recognise
 
-NFC_NOTE = "llama.cpp does not normalise to NFC: text in decomposed form (e + U+0301) gets other ids than in training"
-
 
 def is_byte_level(pre_tokenizer: Any) -> bool:
     """Whether tokenizer.json's `pre_tokenizer` maps bytes to letters."""
@@ -43,28 +41,28 @@ def normalizers(tokenizer: Json) -> list[Json]:
     return found
 
 
-def _normalizer_notes(tokenizer: Json) -> tuple[str, ...]:
-    kinds = [step.get("type") for step in normalizers(tokenizer)]
-    for kind in kinds:
+def _require_known_normalizers(tokenizer: Json) -> None:
+    for step in normalizers(tokenizer):
+        kind = step.get("type")
+        # NFC leaves composed text, which nearly all text is, as it is: a limit that the proof names.
         if kind != "NFC":
             raise InputError.of(
                 f"the normalizer {kind} changes the text, which llama.cpp does not do for byte-level BPE",
                 place="tokenizer.json",
                 hint="this tokenizer has no equal on llama.cpp: choose a model without that normalizer",
             )
-    return (NFC_NOTE,) if kinds else ()
 
 
 def map_byte_bpe(
     files: TokenizerFiles, tokenizer: Json, *, n_vocab: int, pre: str | None
-) -> tuple[tuple[KeyValue, ...], str, tuple[str, ...]]:
-    """The entries but for special tokens and templates, the pre-tokenizer's name, and notes for people.
+) -> tuple[tuple[KeyValue, ...], str]:
+    """The entries but for special tokens and templates, and the pre-tokenizer's name.
 
     `pre`: the recipe's override, which makes the pre-tokenizer's own structure irrelevant.
     """
     model = read_model(tokenizer)
     require_plain_bpe(model)
-    notes = _normalizer_notes(tokenizer)
+    _require_known_normalizers(tokenizer)
     table = token_table(files, read_vocab(model), n_vocab)
     merges = read_merges(model)
     name = checked_override(pre) if pre else recognise(tokenizer, lambda: merges_reach_all(tokenizer)).name
@@ -75,4 +73,4 @@ def map_byte_bpe(
         numbers("tokenizer.ggml.token_type", table.types),
         texts("tokenizer.ggml.merges", merges),
     )
-    return entries, name, notes
+    return entries, name

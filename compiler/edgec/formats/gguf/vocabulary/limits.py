@@ -151,6 +151,11 @@ def _changed(tokenizer: dict[str, Any], changes: tuple[_Known, ...]) -> bytes:
     return json.dumps(tokenizer, ensure_ascii=False).encode()
 
 
+def limit_notes(tokenizer: Json) -> tuple[str, ...]:
+    """What people should know of the limits that can show with this tokenizer, before it is built."""
+    return tuple(known.explanation for known in _KNOWN if known.applies(tokenizer))
+
+
 def known_limits(tokenizer_json: bytes) -> tuple[Limit, ...]:
     """The limits that can show with this tokenizer: each alone, then all together."""
     tokenizer: dict[str, Any] = json.loads(tokenizer_json)

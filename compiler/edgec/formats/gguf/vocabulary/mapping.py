@@ -13,6 +13,7 @@ from edgec.formats.gguf.vocabulary.byte_bpe import is_byte_level, map_byte_bpe
 from edgec.formats.gguf.vocabulary.entries import flag
 from edgec.formats.gguf.vocabulary.equivalent import equivalent_tokenizer, sentencepiece_model
 from edgec.formats.gguf.vocabulary.files import Json, TokenizerFiles, added_tokens, read_files
+from edgec.formats.gguf.vocabulary.limits import limit_notes
 from edgec.formats.gguf.vocabulary.model import read_model
 from edgec.formats.gguf.vocabulary.sentencepiece import ModelType, SentencePieceModel
 from edgec.formats.gguf.vocabulary.special import SpecialTokens, read_special_tokens
@@ -37,15 +38,14 @@ class _Mapped:
     before: tuple[KeyValue, ...]
     after: Sequence[KeyValue] = ()
     ids: Mapping[str, int] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 def _byte_level(files: TokenizerFiles, tokenizer: Json, n_vocab: int, arch: str, pre: str | None) -> _Mapped:
-    entries, name, notes = map_byte_bpe(files, tokenizer, n_vocab=n_vocab, pre=pre)
+    entries, name = map_byte_bpe(files, tokenizer, n_vocab=n_vocab, pre=pre)
     value = files.settings.get("add_prefix_space")
     # The converter writes the switch for Llama models alone; llama.cpp does not use it for this model.
     switch = (flag(_SPACE_PREFIX, value),) if arch == "llama" and isinstance(value, bool) else ()
-    return _Mapped("gpt2", name, (*switch, *entries), notes=notes)
+    return _Mapped("gpt2", name, (*switch, *entries))
 
 
 def _ids_of(model: SentencePieceModel) -> dict[str, int]:
@@ -91,7 +91,8 @@ def _without_json(files: TokenizerFiles) -> TokenizerFiles:
     if "vocab.txt" not in files.raw:
         raise InputError.of(
             "there is no tokenizer.json, tokenizer.model or vocab.txt",
-            hint="add the model's tokenizer files to the source folder",
+            hint="add tokenizer.json; where there are only vocab.json and merges.txt, transformers writes it: "
+            "AutoTokenizer.from_pretrained(folder).save_pretrained(folder)",
         )
     tokenizer = equivalent_tokenizer(files)
     return dataclasses.replace(files, tokenizer=tokenizer, added=added_tokens(tokenizer))
@@ -155,5 +156,5 @@ def map_vocabulary(
         n_tokens=n_vocab,
         special=special.ids,
         chat_template=template,
-        notes=(*mapped.notes, *special.notes),
+        notes=(*(limit_notes(files.tokenizer) if files.tokenizer else ()), *special.notes),
     )

@@ -121,7 +121,7 @@ def recognise(tokenizer: Json, merges_reach_all: Callable[[], bool]) -> Structur
             return structure
     if alike and merges_reach_all():
         return alike[0]
-    raise InputError.of(_reason(pre_tokenizer, alike, ignore), place="tokenizer.json", hint=_hint())
+    raise InputError.of(_reason(pre_tokenizer, alike, ignore), place="tokenizer.json", hint=_hint(alike))
 
 
 def _reason(pre_tokenizer: Any, alike: list[Structure], ignore: bool) -> str:
@@ -135,7 +135,12 @@ def _reason(pre_tokenizer: Any, alike: list[Structure], ignore: bool) -> str:
     return f"{_UNKNOWN}: {_describe(pre_tokenizer)}"
 
 
-def _hint() -> str:
+def _hint(alike: list[Structure]) -> str:
+    if alike:
+        name = alike[0].name
+        return (
+            f"to build it as {name} all the same, write `tokenizer: {{pre: {name}}}`; the proof then compares the ids"
+        )
     names = ", ".join(sorted(s.name for s in STRUCTURES))
     return (
         "if you know the name llama.cpp has for it, write it into the recipe: `tokenizer: {pre: <name>}`; "
