@@ -26,8 +26,25 @@ def checkpoint() -> Checkpoint:
 
 def vocabulary_of(source: Checkpoint) -> Vocabulary:
     """Its vocabulary, as a build maps it."""
-    mapped = map_model(source.header, name="docs-llama", architecture=None)
+    mapped = map_model(source.header, name="test", architecture=None)
     return map_vocabulary(source.header, n_vocab=mapped.shape.n_vocab, arch=mapped.arch, pre=None, chat_template=None)
+
+
+def compile_checkpoint(
+    source: Checkpoint,
+    folder: Path,
+    scheme: str,
+    *,
+    change_model: Callable[[MappedModel], MappedModel] = lambda m: m,
+    change_vocabulary: Callable[[Vocabulary], Vocabulary] = lambda v: v,
+) -> Path:
+    """`<folder>/<scheme>.gguf`; `scheme` `source` is the unquantized reference."""
+    mapped = change_model(map_model(source.header, name="test", architecture=None))
+    vocabulary = change_vocabulary(vocabulary_of(source))
+    layout = plan_layout(mapped, vocabulary, source.header.tensors, scheme=scheme, name=scheme)
+    folder.mkdir(parents=True, exist_ok=True)
+    compiled = compile_gguf(source, layout, folder, imatrix=None, report=silent, action="test")
+    return folder / compiled.files[0].name
 
 
 def compile_model(
@@ -37,14 +54,10 @@ def compile_model(
     change_model: Callable[[MappedModel], MappedModel] = lambda m: m,
     change_vocabulary: Callable[[Vocabulary], Vocabulary] = lambda v: v,
 ) -> Path:
-    """`<folder>/<scheme>.gguf` of docs-llama; `scheme` `source` is the unquantized reference."""
-    source = checkpoint()
-    mapped = change_model(map_model(source.header, name="docs-llama", architecture=None))
-    vocabulary = change_vocabulary(vocabulary_of(source))
-    layout = plan_layout(mapped, vocabulary, source.header.tensors, scheme=scheme, name=scheme)
-    folder.mkdir(parents=True, exist_ok=True)
-    compiled = compile_gguf(source, layout, folder, imatrix=None, report=silent, action="test")
-    return folder / compiled.files[0].name
+    """The same of docs-llama."""
+    return compile_checkpoint(
+        checkpoint(), folder, scheme, change_model=change_model, change_vocabulary=change_vocabulary
+    )
 
 
 def with_swapped_tokens(vocabulary: Vocabulary) -> Vocabulary:

@@ -36,7 +36,7 @@ def test_what_templates_use_beyond_plain_jinja() -> None:
     "template",
     [
         CHATML,
-        "{{ bos_token }}{% for m in messages %}\n  {% if loop.first %}\n[INST] {{ m.content }}\n{% endif %}{% endfor %}",
+        "{{ bos_token }}{% for m in messages %}\n  {% if loop.first %}[INST] {{ m.content }}\n{% endif %}{% endfor %}",
         "{%- for m in messages %}{% generation %}{{ m|tojson(indent=2) }}{% endgeneration %}{% break %}{%- endfor %}",
     ],
 )  # fmt: skip

@@ -62,7 +62,7 @@ def test_healthy_model_passes_every_check(q4_k_m: Path, reference: Path) -> None
     assert failed(proof) == set()
     assert {c.name for c in proof.checks} == {
         "vocabulary size", "token ids", "token ids of the unquantized model", "logits not finite", "KL divergence",
-        "top-1 agreement", "perplexity ratio", "perplexity of the unquantized model", "greedy text",
+        "top-1 agreement", "perplexity ratio", "perplexity of the unquantized model", "chat template", "greedy text",
     }  # fmt: skip
     assert 0.001 < measured(proof, "KL divergence") < 0.01
     assert 20 < measured(proof, "perplexity of the unquantized model") < 45
@@ -178,6 +178,13 @@ def test_built_in_text_is_used_and_named(q4_k_m: Path, reference: Path) -> None:
     proof = prove(q4_k_m, reference, text=None)
     assert failed(proof) == set()
     assert "quality on texts of the model's use" in {n.what for n in proof.not_verified}
+
+
+def test_template_that_is_not_the_files_fails(q4_k_m: Path, reference: Path) -> None:
+    """The file carries ChatML; the proof is told that another one is meant."""
+    proof = prove(q4_k_m, reference, template="{% for m in messages %}[INST] {{ m.content }} [/INST]{% endfor %}")
+    assert failed(proof) == {"chat template"}
+    assert "<|im_start|>user" in next(c.detail for c in proof.checks if not c.passed)
 
 
 def test_wrong_chat_template_is_refused(q4_k_m: Path, reference: Path) -> None:

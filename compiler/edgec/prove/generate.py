@@ -11,6 +11,7 @@ import datetime
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 import jinja2
@@ -20,13 +21,22 @@ import jinja2.parser
 import jinja2.sandbox
 
 from edgec.errors import InputError
-from edgec.formats.gguf.runtime.client import LlamaProcess
+from edgec.formats.gguf.runtime.client import LlamaProcess, server_prompts
 from edgec.prove.model import Check, Sample
 
 PROMPTS = (
     "What is the capital of France?",
     "Write a short note about the sea.",
     "How do I list the files of a folder in Python?",
+)
+# What the chat template is compared on: one turn, and a conversation with quotes, markup and other scripts.
+CONVERSATIONS: tuple[tuple[dict[str, str], ...], ...] = (
+    ({"role": "user", "content": PROMPTS[0]},),
+    (
+        {"role": "user", "content": 'Say "<b>é</b>" & nothing else.'},
+        {"role": "assistant", "content": "你好 {{ x }}"},
+        {"role": "user", "content": "Thanks!\n\n  Again?"},
+    ),
 )
 SAMPLE_TOKENS = 48
 # Templates that ask for the date get this one.
@@ -87,6 +97,27 @@ def special_token_texts(files: Mapping[str, bytes]) -> dict[str, str]:
             if isinstance(text, str):
                 texts[name] = text
     return texts
+
+
+def check_template(model: Path, template: str, files: Mapping[str, bytes]) -> Check:
+    """The runtime's server makes the same prompts of the chat template as transformers does."""
+    tokens = special_token_texts(files)
+    expected = [render_chat(template, messages, tokens) for messages in CONVERSATIONS]
+    # The server leaves a BOS out that the template writes, because tokenizing adds it.
+    bos = tokens.get("bos_token", "")
+    found = server_prompts(model, CONVERSATIONS)
+    pairs = zip(expected, found, strict=True)
+    wrong = [(e, f) for e, f in pairs if f is None or f.removeprefix(bos) != e.removeprefix(bos)]
+    return Check(
+        name="chat template",
+        measured=len(wrong),
+        threshold=0,
+        relation="==",
+        unit=f"different prompts of {len(CONVERSATIONS)}",
+        passed=not wrong,
+        detail="".join(f"expected {e!r}, llama.cpp makes {f!r}" for e, f in wrong[:1]),
+        hint="give a template that llama.cpp renders the same: artifacts[].tokenizer.chat_template",
+    )
 
 
 def answers(

@@ -19,7 +19,7 @@ from edgec.formats.gguf.vocabulary.equivalent import oracle_json
 from edgec.formats.gguf.vocabulary.limits import known_limits
 from edgec.prove.checks import divergence_checks, embedding_checks, tensor_checks
 from edgec.prove.encoder import choose_texts, compare_embeddings, text_tokens
-from edgec.prove.generate import answers, check_answers, samples
+from edgec.prove.generate import answers, check_answers, check_template, samples
 from edgec.prove.held_out import built_in_text, compare_windows, cut_windows
 from edgec.prove.model import Check, NotVerified, Proof, Sample, TensorError
 from edgec.prove.thresholds import demanded
@@ -77,7 +77,7 @@ def prove_decoder(
             divergence = compare_windows(pair.artifact, pair.reference, held_out, report, action)
             parts.append(_Findings(divergence_checks(divergence, held_out, limits)))
             if divergence.broken == 0:
-                parts.append(_greedy(pair, vocabulary.chat_template, tokenizer_files))
+                parts.append(_greedy(pair, artifact, vocabulary.chat_template, tokenizer_files))
             parts.append(_limits_of_text(held_out_text is None, held_out.size))
     return _proof(name, runtime, tensors, parts)
 
@@ -157,10 +157,13 @@ def _compared(llama: LlamaProcess, tokenizer: bytes) -> TokenComparison:
     )
 
 
-def _greedy(pair: _Pair, template: str | None, files: Mapping[str, bytes]) -> _Findings:
+def _greedy(pair: _Pair, artifact: Path, template: str | None, files: Mapping[str, bytes]) -> _Findings:
+    """Answers through the chat template, and the template itself against the runtime's server."""
     found = answers(pair.artifact, pair.reference, template, files)
-    missing = [] if template else [NotVerified(what="chat template", why="the model has none; prompts were continued")]
-    return _Findings((check_answers(found),), tuple(missing), samples(found))
+    if template is None:
+        missing = NotVerified(what="chat template", why="the model has none; prompts were continued as plain text")
+        return _Findings((check_answers(found),), (missing,), samples(found))
+    return _Findings((check_template(artifact, template, files), check_answers(found)), (), samples(found))
 
 
 def _limits_of_text(built_in: bool, tokens: int) -> _Findings:

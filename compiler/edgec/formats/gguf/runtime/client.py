@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from edgec.formats.gguf.runtime.area import SharedArea, create_area
 from edgec.formats.gguf.runtime.channel import Channel
 
 _WORKER = "edgec.formats.gguf.runtime.worker"
+_TEMPLATE_WORKER = "edgec.formats.gguf.runtime.template_worker"
 
 Floats = npt.NDArray[np.float32]
 
@@ -175,6 +176,25 @@ class LlamaProcess:
             self._channel.kill()
             raise ToolError.of(f"the llama.cpp process sent an array of another size: {error}",
                                hint=f"the full log is {self._log}") from error  # fmt: skip
+
+
+def server_prompts(
+    model: Path, conversations: Sequence[Sequence[Mapping[str, str]]], *, timeout_s: float = 600.0
+) -> list[str | None]:
+    """The prompts llama.cpp's server makes of conversations with the model's own chat template.
+
+    A conversation: messages with `role` and `content`. None where the template refuses one. Raises ToolError when the
+    server does not start, crashes or hangs.
+    """
+    log = _temporary_log()
+    channel = Channel(_TEMPLATE_WORKER, [str(os.getpid())], pass_fds=(), log=log)
+    try:
+        messages = [[dict(message) for message in conversation] for conversation in conversations]
+        reply = channel.ask({"do": "render", "model": str(model), "conversations": messages}, timeout_s)
+    finally:
+        channel.kill()
+    log.unlink()
+    return list(reply["prompts"])
 
 
 def _temporary_log() -> Path:

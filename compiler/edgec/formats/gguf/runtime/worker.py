@@ -11,8 +11,8 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from edgec.errors import EdgecError, ToolError
 from edgec.formats.gguf.runtime.activations import Collector
@@ -23,6 +23,7 @@ from edgec.formats.gguf.runtime.session import Floats, Session, Settings
 _PR_SET_PDEATHSIG = 1
 
 Reply = dict[str, Any]
+Commands = Mapping[str, Callable[..., Reply]]
 
 
 class Worker:
@@ -110,21 +111,26 @@ class Worker:
         return self._collector
 
 
-def answer(worker: Worker, line: bytes) -> Reply:
+def answer(commands: Commands, line: bytes) -> Reply:
     """The reply to one command line."""
     command = json.loads(line)
     try:
-        return {"ok": worker.commands[command.pop("do")](**command)}
+        return {"ok": commands[command.pop("do")](**command)}
     except EdgecError as error:
         first = error.diagnostics[0]
         return {"error": first.message, "hint": first.hint, "place": first.place}
 
 
-def serve(worker: Worker, commands: BinaryIO, replies: BinaryIO) -> None:
-    """Answers commands until the input ends."""
-    for line in commands:
-        replies.write(json.dumps(answer(worker, line)).encode() + b"\n")
-        replies.flush()
+def serve_commands(commands: Commands, *, parent: int) -> None:
+    """Answers the commands on standard input until it ends; `parent` is the process this one must not outlive."""
+    _bind_to_parent(parent)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # llama.cpp may print to standard output: replies go to a copy of it, and prints to the log.
+    with os.fdopen(os.dup(1), "wb") as replies:
+        os.dup2(2, 1)
+        for line in sys.stdin.buffer:
+            replies.write(json.dumps(answer(commands, line)).encode() + b"\n")
+            replies.flush()
 
 
 def _bind_to_parent(parent: int) -> None:
@@ -138,12 +144,7 @@ def _bind_to_parent(parent: int) -> None:
 def main() -> None:
     """Entry point: `worker <parent process id> <descriptor of the shared area>`."""
     parent, descriptor = (int(argument) for argument in sys.argv[1:3])
-    _bind_to_parent(parent)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # llama.cpp may print to standard output: replies go to a copy of it, and prints to the log.
-    with os.fdopen(os.dup(1), "wb") as replies:
-        os.dup2(2, 1)
-        serve(Worker(SharedArea(descriptor)), sys.stdin.buffer, replies)
+    serve_commands(Worker(SharedArea(descriptor)).commands, parent=parent)
 
 
 if __name__ == "__main__":
