@@ -10,7 +10,7 @@ import hashlib
 import math
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from edgec.events import Progress, Reporter
 from edgec.formats.gguf import ggml
 from edgec.formats.gguf.imatrix_file import Imatrix, importance_of
 from edgec.formats.gguf.journal import Journal, TensorResult
+from edgec.formats.gguf.kernels import choose_quantize
 from edgec.formats.gguf.layout import GgufLayout, TensorPlan
 from edgec.formats.gguf.output import OutputFiles
 from edgec.formats.gguf.slabs import Slab, SlabResult, SlabWorker, slabs_of
@@ -84,7 +85,9 @@ def compile_gguf(
         done = journal.resume({t.name: t for t in layout.tensors})
         outputs.sync_folder()
         run = _Run(layout=layout, importance=importance, outputs=outputs, report=report, action=action, done=done)
-        results = run.execute(reader, journal, threads or _available_cores())
+        quantize = choose_quantize(layout.tensors, importance)
+        count = threads or _available_cores()
+        results = run.execute([SlabWorker(reader, quantize) for _ in range(count)], journal)
         journal.sync()
     files = tuple(CompiledFile(f.name, f.size_bytes, sha256_file(folder / f.name)) for f in layout.files)
     journal.remove()
@@ -171,14 +174,14 @@ class _Run:
         self._stop = threading.Event()
         self._finished: SimpleQueue[TensorResult | None] = SimpleQueue()
 
-    def execute(self, reader: TensorReader, journal: Journal, threads: int) -> dict[str, TensorResult]:
-        """Run `threads` workers to the end; this thread keeps the journal. Raises what a worker raised."""
-        with ThreadPoolExecutor(threads, thread_name_prefix="compile") as pool:
-            workers = [pool.submit(self._run_worker, SlabWorker(reader)) for _ in range(threads)]
+    def execute(self, slab_workers: Sequence[SlabWorker], journal: Journal) -> dict[str, TensorResult]:
+        """Run all workers to the end, each in a thread; this thread keeps the journal. Raises what a worker raised."""
+        with ThreadPoolExecutor(len(slab_workers), thread_name_prefix="compile") as pool:
+            workers = [pool.submit(self._run_worker, worker) for worker in slab_workers]
             try:
                 for worker in workers:
                     worker.add_done_callback(self._worker_ended)
-                running = threads
+                running = len(workers)
                 while running:
                     result = self._finished.get()
                     if result is None:

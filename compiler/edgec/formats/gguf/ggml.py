@@ -112,7 +112,7 @@ def quantize(
     if written != size or not library.ggml_validate_row_data(tensor_type.ggml_id, out.ctypes.data, size):
         raise ToolError.of(
             f"ggml made no valid {tensor_type.label} data",
-            hint="this is a fault of the library or the memory: run `edgec doctor` and build again",
+            hint="weights above 65504 need an override with bf16 or f32; else the memory is at fault: build again",
         )
 
 

@@ -13,7 +13,6 @@ from types import TracebackType
 from edgec.formats.gguf.layout import FilePlan, GgufLayout
 from edgec.store.atomic import explain, explained, fsync_folder
 
-
 # st_blocks counts these whatever the file system's own blocks are (stat(2)).
 _STAT_BLOCK_BYTES = 512
 

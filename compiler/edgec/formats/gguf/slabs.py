@@ -6,6 +6,7 @@ constant per worker.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,6 +21,9 @@ from edgec.source.model import DType, TensorInfo
 from edgec.source.safetensors import TensorReader
 
 T = TypeVar("T", bound=np.generic)
+
+# A function with the arguments and the bytes of `ggml.quantize`.
+Quantize = Callable[[TensorType, NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32] | None], None]
 
 # Elements per slab: 2 MiB as float32, so that the steps find each other's results in the cache.
 _SLAB_ELEMENTS = 1 << 19
@@ -74,8 +78,9 @@ def unpermute(values: NDArray[T], heads: int) -> NDArray[T]:
 class SlabWorker:
     """Buffers of one thread, grown to the largest slab met and used again for every slab."""
 
-    def __init__(self, reader: TensorReader) -> None:
+    def __init__(self, reader: TensorReader, quantize: Quantize) -> None:
         self._reader = reader
+        self._quantize = quantize
         self._raw = np.empty(0, np.uint8)
         self._values = np.empty(0, np.float32)
         self._out = np.empty(0, np.uint8)
@@ -93,7 +98,7 @@ class SlabWorker:
         size = slab.rows * tensor.type.row_bytes(tensor.columns)
         self._out = _grown(self._out, size)
         out = self._out[:size]
-        ggml.quantize(tensor.type, values, out, importance)
+        self._quantize(tensor.type, values, out, importance)
         return SlabResult(out.data, *_sampled_error(slab, values, out))
 
     def _read_raw(self, slab: Slab, source: TensorInfo) -> NDArray[np.uint8]:
