@@ -64,11 +64,22 @@ def number(pattern: str, advice: str | None) -> int:
     return int(found[1])
 
 
-def test_parts_are_what_llama_cpp_prints_for_llama_3_8b() -> None:
-    fit = fit_of("pi5-8gb", "llama_cpp", context=4096)
-    # llama_kv_cache: size = 512.00 MiB; CPU compute buffer size = 258.50 MiB (context 4096, ubatch 512).
-    assert item(fit, "KV cache") == 512.0
-    assert item(fit, "compute buffer") == pytest.approx(258.5, rel=0.03)
+@pytest.mark.parametrize(
+    ("shape", "kv_mib", "compute_mib"),
+    [
+        # What llama.cpp prints as "CPU KV buffer size" and "CPU compute buffer size" when it opens a model of this shape
+        # (xllamacpp 2026.10.11549; n_ctx 4096, n_batch 2048, n_ubatch 512, everything else as it comes).
+        pytest.param(ModelShape(24, 896, 4864, 14, 2, 64, 64, 151936, 32768), 48.00, 309.52, id="qwen2-0.5b"),
+        pytest.param(ModelShape(16, 2048, 8192, 32, 8, 64, 64, 128256, 32768), 128.00, 274.52, id="llama-1b"),
+        # The same asked for the logits of one token only (n_outputs_max 1): feed-forward is the widest then.
+        pytest.param(ModelShape(24, 896, 4864, 14, 2, 64, 64, 1, 32768), 48.00, 41.27, id="qwen2-0.5b-one-logit"),
+        pytest.param(ModelShape(16, 2048, 8192, 32, 8, 64, 64, 1, 32768), 128.00, 72.02, id="llama-1b-one-logit"),
+    ],
+)
+def test_buffers_are_what_llama_cpp_prints(shape: ModelShape, kv_mib: float, compute_mib: float) -> None:
+    fit = fit_of("pi5-8gb", "llama_cpp", shape=shape, context=4096)
+    assert item(fit, "KV cache") == kv_mib
+    assert item(fit, "compute buffer") == pytest.approx(compute_mib, abs=0.05)
 
 
 def test_repacked_weights_are_moved_not_added() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import get_args
 
@@ -132,3 +133,17 @@ def changed(path: str, value: object) -> dict[str, object]:
 def test_a_profile_that_contradicts_itself_is_refused(path: str, value: object, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Target.model_validate(changed(path, value))
+
+
+def test_the_profile_in_the_documentation_loads(tmp_path: Path) -> None:
+    text = (profiles_folder().parent / "docs" / "targets.md").read_text(encoding="utf-8")
+    block = text.split("```yaml\n", 1)[1].split("```", 1)[0]
+    (tmp_path / "my-pi.yaml").write_text(textwrap.dedent(block), encoding="utf-8")
+    target = load_target("./my-pi.yaml", folder=tmp_path)
+    assert (target.name, target.memory.available_mib, target.storage.free_mib) == ("my-pi", 6192, 9000)
+    assert target.runtimes == profile("pi5-8gb").runtimes
+
+
+def test_the_documentation_lists_every_profile() -> None:
+    text = (profiles_folder().parent / "docs" / "targets.md").read_text(encoding="utf-8")
+    assert [name for name in NAMES if f"`{name}`" not in text] == []

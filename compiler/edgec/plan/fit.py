@@ -18,7 +18,8 @@ from edgec.target.model import Runtime, Target
 MIB = 2**20
 # Share of the available memory that stays free for a model that `fits`.
 MARGIN = 0.10
-_LOGIT_BYTES = 4
+_FLOAT_BYTES = 4
+_MASK_BYTES = 2
 _WEIGHTS = {
     "mapped": ("weights, mapped from the file", "clean pages of the file, shared by processes"),
     "heap": ("weights, in the heap", "read from the file into the runtime's own memory"),
@@ -55,10 +56,14 @@ class _Need:
         return kv_cache_bytes(self.shape, context=context, kv_bytes=r.kv_bytes, batch=batch, n_ubatch=r.n_ubatch)
 
     def compute_bytes(self, context: int) -> int:
-        """Logits or feed-forward of one physical batch, whichever is larger, and its attention mask."""
+        """Activations of one physical batch, as llama.cpp reserves them (tests/plan/test_fit.py has its numbers).
+
+        Five rows of the embedding's width, the logits or three feed-forward rows, and a 16-bit attention mask.
+        """
         rows = min(self.runtime.n_ubatch, context)
-        widest = max(self.shape.n_vocab, self.shape.n_ff) if self.kv_cache else self.shape.n_ff
-        return rows * (widest + context) * _LOGIT_BYTES
+        feed_forward = 3 * self.shape.n_ff
+        widest = max(self.shape.n_vocab, feed_forward) if self.kv_cache else feed_forward
+        return rows * ((widest + 5 * self.shape.n_embd) * _FLOAT_BYTES + context * _MASK_BYTES)
 
     def total_bytes(self, context: int, batch: int) -> int:
         fixed = self.weights_bytes + self.runtime.constant_mib * MIB
@@ -128,6 +133,8 @@ def _items(need: _Need, context: int, batch: int) -> tuple[MemoryItem, ...]:
             how += f", layers with a window hold {shape.sliding_window} tokens and one batch"
         items.append(MemoryItem("KV cache", need.kv_bytes(context, batch) / MIB, how))
     how = f"activations of a batch of {min(runtime.n_ubatch, context)} tokens"
+    if need.kv_cache:
+        how += ", with logits of each; less where only the last one's are asked for"
     items.append(MemoryItem("compute buffer", need.compute_bytes(context) / MIB, how))
     source = runtime.constant_provenance
     items.append(MemoryItem("runtime", float(runtime.constant_mib), f"{source.kind}: {source.note or source.source}"))

@@ -23,13 +23,15 @@ class Cost:
 class Action:
     """One step. `key` names its result in the store; `needs` are the names of actions that must have run before.
 
-    `settings` is everything the result depends on besides its inputs; it is hashed into `key`.
+    `inputs` are digests, or keys of the actions in `needs`; `settings` is everything else the result depends on. Both are
+    hashed into `key`.
     """
 
     name: str
     kind: Literal["fetch", "reference", "imatrix", "compile", "prove", "bundle"]
     key: str
     needs: tuple[str, ...]
+    inputs: dict[str, str]
     settings: dict[str, Any]
     reason: str
     cached: bool
