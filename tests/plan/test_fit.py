@@ -67,7 +67,7 @@ def number(pattern: str, advice: str | None) -> int:
 @pytest.mark.parametrize(
     ("shape", "kv_mib", "compute_mib"),
     [
-        # What llama.cpp prints as "CPU KV buffer size" and "CPU compute buffer size" when it opens a model of this shape
+        # What llama.cpp prints as "CPU KV buffer size" and "CPU compute buffer size" on opening a model of this shape
         # (xllamacpp 2026.10.11549; n_ctx 4096, n_batch 2048, n_ubatch 512, everything else as it comes).
         pytest.param(ModelShape(24, 896, 4864, 14, 2, 64, 64, 151936, 32768), 48.00, 309.52, id="qwen2-0.5b"),
         pytest.param(ModelShape(16, 2048, 8192, 32, 8, 64, 64, 128256, 32768), 128.00, 274.52, id="llama-1b"),

@@ -23,8 +23,8 @@ class Cost:
 class Action:
     """One step. `key` names its result in the store; `needs` are the names of actions that must have run before.
 
-    `inputs` are digests, or keys of the actions in `needs`; `settings` is everything else the result depends on. Both are
-    hashed into `key`.
+    `inputs` are digests, or keys of the actions in `needs`; `settings` is everything else the result depends on. Both
+    are hashed into `key`.
     """
 
     name: str
