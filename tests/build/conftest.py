@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class Shop:
     """Folders of one test. `run("build", recipe)` runs `edgec build recipe --json` in them."""
 
     folder: Path
+    extra: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def env(self) -> dict[str, str]:
@@ -53,6 +55,7 @@ class Shop:
             "EDGEC_CACHE": str(self.folder / "cache"),
             "XDG_CONFIG_HOME": str(self.folder / "config"),
             "HF_HUB_OFFLINE": "1",
+            **self.extra,
         }
 
     def recipe(self, text: str = RECIPE, name: str = "recipe.yaml") -> Path:

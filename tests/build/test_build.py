@@ -11,6 +11,8 @@ import pytest
 
 from edgec.documents.canonical import sha256_file
 
+MODEL = Path(__file__).parents[2] / "models" / "docs-llama"
+
 
 def digests(folder: Path) -> dict[str, str]:
     """Content of every file under `folder`."""

@@ -151,8 +151,19 @@ def _content(
         proofs=tuple(p.model_dump(mode="json") for p in proofs),
         not_verified=tuple(not_verified[k] for k in sorted(not_verified)),
         tools=tool_versions(),
+        inputs=_texts(plan),
         development_key=plan.signer.is_development,
     )
+
+
+def _texts(plan: Plan) -> dict[str, str]:
+    """Digests of the texts that shaped or judged the artifacts."""
+    return {
+        f"{action.name}: {what}": action.inputs[what]
+        for action in plan.actions
+        for what in ("calibration", "held_out", "imatrix_file")
+        if what in action.inputs
+    }
 
 
 def _model_facts(plan: Plan) -> dict[str, object]:
@@ -164,7 +175,7 @@ def _model_facts(plan: Plan) -> dict[str, object]:
         "parameters": sum(t.elements for t in plan.source.header.tensors.values()),
         "precision": sorted({str(t.dtype) for t in plan.source.header.tensors.values()})[0].lower(),
         "quantization": first.scheme,
-        "context": plan.loaded.recipe.context,
+        "context": first.summary.context,
         "trained_context": first.mapped.shape.context_length,
         "embedding_length": first.mapped.shape.n_embd,
         "vocabulary": first.vocabulary.n_tokens,

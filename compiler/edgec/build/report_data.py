@@ -63,7 +63,7 @@ def _artifact(plan: Plan, artifact: GgufPlan, proof: Proof) -> ReportArtifact:
             available_mib=fit.available_mib,
             total_mib=fit.total_mib,
             os_reserve_mib=fit.os_reserve_mib,
-            context=plan.loaded.recipe.context,
+            context=summary.context,
             batch=plan.loaded.recipe.batch,
             advice=fit.advice,
         ),

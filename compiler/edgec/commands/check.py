@@ -53,4 +53,4 @@ def _facts(path: Path, loaded: LoadedRecipe, target: Target) -> dict[str, Any]:
 def _line(path: Path, loaded: LoadedRecipe, target: Target) -> str:
     recipe = loaded.recipe
     made = ", ".join(f"{a.format} {a.quantize.scheme}" for a in recipe.artifacts)
-    return f"{path}: ok: {recipe.name} {recipe.version} for {target.title}: {made}, context {recipe.context}"
+    return f"{path}: ok: {recipe.name} {recipe.version} for {target.title}: {made}"

@@ -41,7 +41,7 @@ def as_text(plan: Plan) -> str:
     disk = plan.disk
     lines.append(f"  the device stores {disk.copies} bundles, {disk.needed_mib:.1f} MiB ({disk.verdict})")
     for artifact in plan.artifacts:
-        lines += ["", *_artifact(artifact.summary, plan)]
+        lines += ["", *_artifact(artifact.summary)]
     return "\n".join(lines)
 
 
@@ -53,13 +53,13 @@ def _action(action: Action) -> str:
     return f"{state} {action.name}: {action.reason}{size}{download}"
 
 
-def _artifact(summary: ArtifactPlan, plan: Plan) -> list[str]:
+def _artifact(summary: ArtifactPlan) -> list[str]:
     fit = summary.fit
     lines = [f"{summary.name}: {mib(summary.output_bytes)} exactly ({', '.join(summary.files)})"]
     lines.append("  tensors    " + ", ".join(f"{t} {mib(b)}" for t, b in summary.bytes_by_type.items()))
     lines.append(
         f"  memory     {fit.verdict}: needs {fit.needed_mib:.0f} MiB of {fit.available_mib:.0f} MiB "
-        f"at a context of {plan.loaded.recipe.context}"
+        f"at a context of {summary.context}"
     )
     lines += [f"    {item.mib:9.1f} MiB  {item.name}  ({item.detail})" for item in fit.items]
     if fit.advice:

@@ -80,6 +80,7 @@ class ActionGraph:
                 kind=draft.kind,
                 key=key,
                 needs=draft.needs,
+                inputs=dict(draft.inputs),
                 settings=dict(draft.settings),
                 reason=draft.reason,
                 cached=cached,
@@ -102,7 +103,8 @@ class ActionGraph:
         inputs = {"source": self._model}
         needs = self._fetched
         if (imatrix := artifact.settings.quantize.imatrix) is not None:
-            inputs["imatrix"], makers = self._imatrix(imatrix, artifact, reference)
+            more, makers = self._imatrix(imatrix, artifact, reference)
+            inputs |= more
             needs += makers
         compiled = self._add(
             _Draft(
@@ -130,12 +132,12 @@ class ActionGraph:
             )
         )
 
-    def _imatrix(self, imatrix: Imatrix, artifact: GgufPlan, reference: str) -> tuple[str, tuple[str, ...]]:
-        """The key or digest of the importance matrix, and the action that makes it, if one does."""
+    def _imatrix(self, imatrix: Imatrix, artifact: GgufPlan, reference: str) -> tuple[dict[str, str], tuple[str, ...]]:
+        """The importance matrix as an input of the compile, and the action that makes it, if one does."""
         if imatrix.calibration is None:
             if imatrix.file is None:
                 raise ValueError("a checked recipe names a calibration text or an imatrix file")
-            return sha256_bytes(self.loaded.resolve(imatrix.file).read_bytes()), ()
+            return {"imatrix_file": sha256_bytes(self.loaded.resolve(imatrix.file).read_bytes())}, ()
         text = sha256_bytes(read_text(self.loaded.resolve(imatrix.calibration), "calibration text").encode())
         settings = {"max_tokens": imatrix.max_tokens}
         name = f"imatrix-{sha256_bytes((text + reference + str(settings)).encode())[7:13]}"
@@ -150,7 +152,7 @@ class ActionGraph:
                 cost=Cost(memory_mib=(artifact.reference.size_bytes >> 20) + _RUNTIME_MIB),
             )
         )
-        return key, (name,)
+        return {"imatrix": key}, (name,)
 
     def _proof(self, artifact: GgufPlan, compiled: str, reference: str) -> str:
         prove = self.loaded.recipe.prove

@@ -224,7 +224,7 @@ def _context_mistake(loaded: LoadedRecipe, target: Target, artifact_format: str)
     if accelerator is None or accelerator.max_context is None:
         return
     runs_there = accelerator.kind != "rknpu" or artifact_format in _NPU_FORMATS
-    if runs_there and loaded.recipe.context > accelerator.max_context:
+    if runs_there and (loaded.recipe.context or 0) > accelerator.max_context:
         message = f"a context of {loaded.recipe.context} is more than the accelerator of `{target.name}` takes"
         yield _at(loaded, ("context",), message, f"set it to {accelerator.max_context} or less")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from edgec.errors import Diagnostic, InputError
 from edgec.formats.gguf.architectures import map_model
 from edgec.formats.gguf.layout import GgufLayout, plan_layout
 from edgec.formats.gguf.model import MappedModel, Vocabulary
@@ -17,6 +18,8 @@ from edgec.source.model import CheckpointHeader
 from edgec.source.text import read_text
 from edgec.target.model import Runtime, Target
 
+# Tokens of context when the recipe does not say; enough for a chat, small enough for 4 GB devices.
+_DEFAULT_CONTEXT = 4096
 _TOKEN_EMBEDDING = "token_embd.weight"  # noqa: S105 (a tensor's name)
 
 
@@ -87,7 +90,7 @@ def serving_runtimes(target: Target, artifact: GgufArtifact) -> dict[str, Runtim
 def _summary(
     loaded: LoadedRecipe, target: Target, artifact: GgufArtifact, mapped: MappedModel, layout: GgufLayout
 ) -> ArtifactPlan:
-    recipe = loaded.recipe
+    context = _context(loaded, mapped)
     runtimes = serving_runtimes(target, artifact)
     fit = predict_fit(
         target,
@@ -96,8 +99,8 @@ def _summary(
         weights_bytes=layout.size_bytes,
         bytes_by_type=layout.bytes_by_type,
         largest_tensor_bytes=max(t.nbytes for t in layout.tensors),
-        context=recipe.context,
-        batch=recipe.batch,
+        context=context,
+        batch=loaded.recipe.batch,
         largest_file_bytes=max(f.size_bytes for f in layout.files),
         kv_cache=mapped.kind == "decoder",
     )
@@ -105,18 +108,37 @@ def _summary(
         name=artifact.format,
         format=artifact.format,
         scheme=artifact.quantize.scheme,
+        context=context,
         output_bytes=layout.size_bytes,
         files=tuple(f.name for f in layout.files),
         bytes_by_type=layout.bytes_by_type,
         fit=fit,
         # Encoders do not decode; their speed is not predicted.
-        speeds=_speeds(loaded, target, artifact, mapped, layout) if mapped.kind == "decoder" else (),
+        speeds=_speeds(target, artifact, mapped, layout, context) if mapped.kind == "decoder" else (),
         notes=mapped.notes,
     )
 
 
+def _context(loaded: LoadedRecipe, mapped: MappedModel) -> int:
+    """The context to plan for. Raises InputError when the recipe asks for more than llama.cpp computes right."""
+    asked = loaded.recipe.context
+    most = mapped.shape.context_length
+    if asked is None:
+        return min(_DEFAULT_CONTEXT, most)
+    if asked > most:
+        why = "".join(f" ({note})" for note in mapped.notes if "context" in note)
+        raise InputError(
+            Diagnostic(
+                message=f"a context of {asked} tokens is more than the model's {most}{why}",
+                hint=f"set context to {most} or less",
+                span=loaded.span("context"),
+            )
+        )
+    return asked
+
+
 def _speeds(
-    loaded: LoadedRecipe, target: Target, artifact: GgufArtifact, mapped: MappedModel, layout: GgufLayout
+    target: Target, artifact: GgufArtifact, mapped: MappedModel, layout: GgufLayout, context: int
 ) -> tuple[Speed, ...]:
     embedding = next(t for t in layout.tensors if t.name == _TOKEN_EMBEDDING)
     weights = weights_read_per_token(
@@ -124,7 +146,6 @@ def _speeds(
         token_embedding_bytes=embedding.nbytes,
         tied=all(t.name != "output.weight" for t in layout.tensors),
     )
-    context = loaded.recipe.context
     return tuple(
         predict_speed(
             target,

@@ -106,6 +106,7 @@ class ArtifactPlan:
     name: str
     format: str
     scheme: str
+    context: int
     output_bytes: int
     files: tuple[str, ...]
     bytes_by_type: dict[str, int]

@@ -226,7 +226,12 @@ class Recipe(Document):
         examples=["pi5-8gb"],
     )
     source: Source = Field(description="Where the checkpoint comes from: `path`, or `hub` with `revision`.")
-    context: int = Field(4096, ge=1, description="Tokens of context the device must hold: sizes the KV cache.")
+    context: int | None = Field(
+        None,
+        ge=1,
+        description="Tokens of context the device must hold: sizes the KV cache. Default: 4096, or the model's own "
+        "context where that is less.",
+    )
     batch: int = Field(1, ge=1, description="Sequences decoded at once on the device.")
     artifacts: tuple[GgufArtifact, ...] = Field(min_length=1, description="The files to make; at least one.")
     prove: Prove = Field(Prove(), description="What the proof compares and what it demands.")
