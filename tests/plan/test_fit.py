@@ -181,6 +181,14 @@ def test_a_browser_wants_shards_before_anything_else() -> None:
     assert sharded.advice is None
 
 
+def test_shards_do_not_help_what_has_no_room() -> None:
+    advice = fit_of("wasm-browser", "wllama").advice
+    assert advice is not None
+    memory, shards = advice.split("; and ")
+    assert memory.startswith("choose a smaller model or a device")
+    assert shards.startswith("set `shard_size_mib: 512`")
+
+
 def test_a_browser_has_a_largest_allocation() -> None:
     limits = {"bytes_by_type": {"q4_0": 600_000_000}, "shape": GEMMA3_1B, "context": 1024}
     tensor = fit_of("wasm-browser", "wllama", largest_tensor_bytes=2200 * MIB, **limits)  # type: ignore[arg-type]

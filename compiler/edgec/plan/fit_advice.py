@@ -43,13 +43,10 @@ class Limits:
 
     def broken(self, kv_bytes: int, compute_bytes: int) -> str | None:
         """What to do about the first limit that is broken, or None."""
-        return self._file() or self._allocation(kv_bytes, compute_bytes)
+        return self.file() or self.allocation(kv_bytes, compute_bytes)
 
-    def allows(self, kv_bytes: int, compute_bytes: int) -> bool:
-        """Whether the KV cache and the compute buffer are each within the largest allocation."""
-        return self._allocation(kv_bytes, compute_bytes) is None
-
-    def _file(self) -> str | None:
+    def file(self) -> str | None:
+        """What to do about a file that is too large, or None."""
         storage = self.target.storage
         if storage.max_file_mib is None or self.largest_file_bytes <= storage.max_file_mib * _MIB:
             return None
@@ -60,7 +57,8 @@ class Limits:
             f"{storage.max_file_mib} MiB that {self.target.title} can hold"
         )
 
-    def _allocation(self, kv_bytes: int, compute_bytes: int) -> str | None:
+    def allocation(self, kv_bytes: int, compute_bytes: int) -> str | None:
+        """What to do about an allocation that is too large, or None."""
         limit = self.target.memory.max_allocation_mib
         parts = (
             ("the largest tensor", self.largest_tensor_bytes, "give it a smaller type with `overrides`"),
@@ -84,7 +82,21 @@ def advise(
     budget_bytes: int,
 ) -> str | None:
     """What to change so that the model needs at most `budget_bytes` within `limits`; None when it does already."""
-    broken = limits.broken(need.kv_bytes(context, batch), need.compute_bytes(context))
+    memory = _memory_advice(need, limits, schemes, bytes_by_type, context, batch, budget_bytes)
+    wishes = [wish for wish in (memory, limits.file()) if wish is not None]
+    return "; and ".join(wishes) or None
+
+
+def _memory_advice(
+    need: Need,
+    limits: Limits,
+    schemes: Sequence[str],
+    bytes_by_type: Mapping[str, int],
+    context: int,
+    batch: int,
+    budget_bytes: int,
+) -> str | None:
+    broken = limits.allocation(need.kv_bytes(context, batch), need.compute_bytes(context))
     if need.total_bytes(context, batch) <= budget_bytes and broken is None:
         return None
     if broken is not None and not _shorter_context_helps(need, limits, context, batch):
@@ -95,14 +107,13 @@ def advise(
     if batch > 1 and (single := _largest_context(need, limits, context, 1, budget_bytes)) is not None:
         return f"set `batch: 1` (now {batch}) and `context: {single}` (now {context})"
     room = budget_bytes - need.total_bytes(context, batch) + need.weights_bytes
-    return _smaller_scheme(room, need.weights_bytes, schemes, bytes_by_type) or _larger_device(
-        need, limits, context, batch
-    )
+    scheme = _smaller_scheme(room, need.weights_bytes, schemes, bytes_by_type)
+    return scheme or _larger_device(need, limits, context, batch)
 
 
 def _shorter_context_helps(need: Need, limits: Limits, context: int, batch: int) -> bool:
     small = min(context, _SMALLEST_CONTEXT)
-    return limits.broken(need.kv_bytes(small, batch), need.compute_bytes(small)) is None
+    return limits.allocation(need.kv_bytes(small, batch), need.compute_bytes(small)) is None
 
 
 def _largest_context(need: Need, limits: Limits, context: int, batch: int, budget_bytes: int) -> int | None:
@@ -110,7 +121,7 @@ def _largest_context(need: Need, limits: Limits, context: int, batch: int, budge
 
     def fits(steps: int) -> bool:
         tokens = steps * _CONTEXT_STEP
-        allowed = limits.allows(need.kv_bytes(tokens, batch), need.compute_bytes(tokens))
+        allowed = limits.allocation(need.kv_bytes(tokens, batch), need.compute_bytes(tokens)) is None
         return allowed and need.total_bytes(tokens, batch) <= budget_bytes
 
     low, high = _SMALLEST_CONTEXT // _CONTEXT_STEP, context // _CONTEXT_STEP
