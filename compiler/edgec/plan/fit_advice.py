@@ -82,7 +82,10 @@ def advise(
     budget_bytes: int,
 ) -> str | None:
     """What to change so that the model needs at most `budget_bytes` within `limits`; None when it does already."""
-    memory = _memory_advice(need, limits, schemes, bytes_by_type, context, batch, budget_bytes)
+    memory = _memory_advice(
+        need, limits, schemes=schemes, bytes_by_type=bytes_by_type, context=context, batch=batch,
+        budget_bytes=budget_bytes,
+    )  # fmt: skip
     wishes = [wish for wish in (memory, limits.file()) if wish is not None]
     return "; and ".join(wishes) or None
 
@@ -90,6 +93,7 @@ def advise(
 def _memory_advice(
     need: Need,
     limits: Limits,
+    *,
     schemes: Sequence[str],
     bytes_by_type: Mapping[str, int],
     context: int,
