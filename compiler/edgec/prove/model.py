@@ -25,10 +25,11 @@ class Check(_Doc):
 
 
 class NotVerified(_Doc):
-    """What this build could not prove, and why."""
+    """What this build could not prove, and why. `example`: one case of it, over several lines."""
 
     what: str
     why: str
+    example: str = ""
 
 
 class Sample(_Doc):

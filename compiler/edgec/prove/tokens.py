@@ -109,7 +109,8 @@ class TokenComparison:
         return tuple(
             NotVerified(
                 what=f"token ids of {count} of {self.compared} texts: {cause}",
-                why=f"{self.limits.get(cause, cause)}\n{first[cause].render()}",
+                why=self.limits.get(cause, cause),
+                example=first[cause].render(),
             )
             for cause, count in sorted(counts.items())
         )

@@ -99,7 +99,7 @@ def _without_json(files: TokenizerFiles) -> TokenizerFiles:
 
 
 def _map(files: TokenizerFiles, n_vocab: int, arch: str, pre: str | None) -> _Mapped:
-    types = int(files.config.get("type_vocab_size", 1)) if "bert" in arch else None
+    types = int(files.config.get("type_vocab_size", 2)) if "bert" in arch else None
     if files.tokenizer is None:
         model = sentencepiece_model(files)
         if model is None:
