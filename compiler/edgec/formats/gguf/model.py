@@ -1,6 +1,7 @@
 """Nouns of a GGUF: what an architecture maps to, before types and offsets are chosen.
 
-Rule: shapes here are row-major as in safetensors, `(rows, columns)`; ggml's reversed order exists only in the header writer.
+Rule: shapes here are row-major as in safetensors, `(rows, columns)`; ggml's reversed order exists only in the header
+writer and reader.
 """
 
 from __future__ import annotations
