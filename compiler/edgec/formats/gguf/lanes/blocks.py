@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.formats.gguf import ggml
+from edgec.formats.gguf.lanes.indices import mark_blocks
 from edgec.formats.gguf.lanes.tile import mean_squares
 from edgec.formats.gguf.types import TensorType
 
@@ -61,6 +62,13 @@ def means_of(groups: Floats, factor: float, divisor: float, per_mean: int) -> tu
     means = np.empty(len(groups), np.float32)
     mean_squares(groups, np.float32(factor), np.float32(divisor), means)
     return means, per_mean
+
+
+def special_blocks(odd: Flags, per_block: int) -> Flags:
+    """Which blocks of `per_block` sub-blocks have one that is odd."""
+    special = np.empty(odd.size // per_block, np.bool_)
+    mark_blocks(odd, special)
+    return special
 
 
 NO_MEANS = (_NONE, 1)

@@ -33,33 +33,33 @@ def _half_index(value):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _sum_numbers(x, w, inverse, sum_qx, sum_qq, numbers):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+def _sum_numbers(x, w, inverse, sum_qx, sum_qq):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     for k in range(LANES):
         sum_qx[k], sum_qq[k] = ZERO, ZERO
     for i in range(x.shape[0]):
         for k in range(LANES):
-            number = numbers[_half_index(inverse[k] * x[i, k])]
+            number = _NEAREST[_half_index(inverse[k] * x[i, k])]
             weighted = w[i, k] * number
             sum_qx[k] += weighted * x[i, k]
             sum_qq[k] += weighted * number
 
 
 @compiled
-def _fit(x, w, fit, numbers):  # type: ignore[no-untyped-def]
+def _fit(x, w, fit):  # type: ignore[no-untyped-def]
     """Set row 0 of `fit` (6, LANES) to the best scale."""
     scale, peak, inverse, best, sum_qx, sum_qq = fit[0], fit[1], fit[2], fit[3], fit[4], fit[5]
     find_peak(x, peak)
     for k in range(LANES):
         first_scale = -peak[k] / _FIRST
         inverse[k] = ZERO if peak[k] == ZERO else ONE / first_scale
-    _sum_numbers(x, w, inverse, sum_qx, sum_qq, numbers)
+    _sum_numbers(x, w, inverse, sum_qx, sum_qq)
     for k in range(LANES):
         scale[k] = sum_qx[k] / sum_qq[k] if sum_qq[k] > ZERO else ZERO
         best[k] = scale[k] * sum_qx[k]
     for t in _TRIES:
         for k in range(LANES):
             inverse[k] = ZERO if peak[k] == ZERO else (t + _FIRST) / peak[k]
-        _sum_numbers(x, w, inverse, sum_qx, sum_qq, numbers)
+        _sum_numbers(x, w, inverse, sum_qx, sum_qq)
         for k in range(LANES):
             qx, qq = sum_qx[k], sum_qq[k]
             better = (qq > ZERO) & (qx * qx > best[k] * qq)
@@ -76,11 +76,10 @@ def search(subs, kind, importance, means, scales, odd):  # type: ignore[no-untyp
     n, count = subs.shape[1], subs.shape[0]
     x, w = np.empty((n, LANES), np.float32), np.empty((n, LANES), np.float32)
     fit = np.empty((6, LANES), np.float32)
-    numbers = _NEAREST.copy()
     for first in range(0, count, LANES):
         load_tile(subs, first, x)
         weigh(kind, x, first, importance, means, w)
-        _fit(x, w, fit, numbers)
+        _fit(x, w, fit)
         for k in range(min(LANES, count - first)):
             scales[first + k] = fit[0, k]
             odd[first + k] = not (abs(fit[0, k]) < INFINITY)
@@ -89,7 +88,6 @@ def search(subs, kind, importance, means, scales, odd):  # type: ignore[no-untyp
 @compiled
 def set_levels(subs, inverse, levels):  # type: ignore[no-untyped-def]
     """Set the level of every element: that of the number nearest to inverse * x."""
-    table = _LEVELS.copy()
     for s in range(subs.shape[0]):
         for i in range(subs.shape[1]):
-            levels[s, i] = table[_half_index(inverse[s] * subs[s, i])]
+            levels[s, i] = _LEVELS[_half_index(inverse[s] * subs[s, i])]

@@ -11,42 +11,56 @@ from edgec.formats.gguf.lanes.compiled import INFINITY, LANES, ONE, ROUND, ROUND
 from edgec.formats.gguf.lanes.symmetric import find_peak
 from edgec.formats.gguf.lanes.tile import load_tile
 
-# ggml stops earlier when nothing changed; the rounds it leaves out would change nothing either.
 _ROUNDS = 5
+# The sum of a lane that met a number too large to round as ggml does: every comparison with it fails.
+_STRANGE = np.float32(np.nan)
 
 
 @compiled
-def _descend(x, w, level, fit, bounds, odd):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """Improve levels (n, LANES) and the sums of w * x * level and w * level^2 in rows 0 and 1 of `fit`.
+def _improve(x, w, level, sum_xl, sum_ll, bounds):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Let every element in turn take the level that fits best, if the fit improves."""
+    least, greatest, floor = bounds
+    for i in range(x.shape[0]):
+        for k in range(LANES):
+            weight, old = w[i, k], level[i, k]
+            weighted = weight * x[i, k]
+            xl = sum_xl[k] - weighted * old
+            ll = sum_ll[k] - weight * old * old
+            open_ = (xl > ZERO) & (ll > floor)
+            wanted = x[i, k] * ll / xl
+            strange = open_ & (not (abs(wanted) < ROUND_LIMIT))
+            new = max(least, min(greatest, (wanted + ROUND) - ROUND))
+            xl += weighted * new
+            ll += weight * new * new
+            better = open_ & (new != old) & (ll > ZERO)
+            better &= xl * xl * sum_ll[k] > sum_xl[k] * sum_xl[k] * ll
+            level[i, k] = new if better else old
+            sum_xl[k] = xl if better else sum_xl[k]
+            ll = ll if better else sum_ll[k]
+            sum_ll[k] = _STRANGE if strange else ll
+
+
+@compiled
+def _descend(x, w, level, sum_xl, sum_ll, bounds):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Improve levels (n, LANES) and their sums of w * x * level and w * level^2; NaN where lanes may not follow ggml.
 
     `bounds`: least and greatest level, and what the second sum must exceed without an element before that is changed.
     """
-    sum_xl, sum_ll = fit[0], fit[1]
-    least, greatest, floor = bounds
+    before = np.empty((2, LANES), np.float32)
     for _ in range(_ROUNDS):
-        for i in range(x.shape[0]):
-            for k in range(LANES):
-                weight, old = w[i, k], level[i, k]
-                weighted = weight * x[i, k]
-                xl = sum_xl[k] - weighted * old
-                ll = sum_ll[k] - weight * old * old
-                open_ = (xl > ZERO) & (ll > floor)
-                wanted = x[i, k] * ll / xl
-                odd[k] = ONE if open_ & (not (abs(wanted) < ROUND_LIMIT)) else odd[k]
-                new = max(least, min(greatest, (wanted + ROUND) - ROUND))
-                xl += weighted * new
-                ll += weight * new * new
-                better = open_ & (new != old) & (ll > ZERO)
-                better &= xl * xl * sum_ll[k] > sum_xl[k] * sum_xl[k] * ll
-                level[i, k] = new if better else old
-                sum_xl[k] = xl if better else sum_xl[k]
-                sum_ll[k] = ll if better else sum_ll[k]
+        for k in range(LANES):
+            before[0, k], before[1, k] = sum_xl[k], sum_ll[k]
+        _improve(x, w, level, sum_xl, sum_ll, bounds)
+        changed = False
+        for k in range(LANES):
+            changed |= (before[0, k] != sum_xl[k]) | (before[1, k] != sum_ll[k])
+        if not changed:
+            break
 
 
 @compiled
-def _start(x, w, level, inverse, bounds, fit):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """Set the levels that `inverse` gives and their sums, in rows 0 and 1 of `fit`."""
-    sum_xl, sum_ll = fit[0], fit[1]
+def _start(x, w, level, inverse, bounds, sum_xl, sum_ll):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Set the levels that `inverse` gives and their sums, as `_descend` takes them."""
     for k in range(LANES):
         sum_xl[k], sum_ll[k] = ZERO, ZERO
     for i in range(x.shape[0]):
@@ -72,10 +86,10 @@ def _try_inverse(x, w, top, inverse, error):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def fit_positive(x, w, steps, top, level, fit, odd):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """Set levels in 0..top for x >= 0, and row 0 of `fit` (6, LANES) to the scale."""
+def fit_positive(x, w, steps, top, level, fit):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Set levels in 0..top for x >= 0, and row 0 of `fit` (8, LANES) to the scale; NaN where lanes may not follow ggml."""
     peak, inverse, kept, error, best = fit[1], fit[2], fit[3], fit[4], fit[5]
-    sums = np.empty((2, LANES), np.float32)
+    sum_xl, sum_ll = fit[6], fit[7]
     for k in range(LANES):
         peak[k] = ZERO
     for i in range(x.shape[0]):
@@ -96,10 +110,10 @@ def fit_positive(x, w, steps, top, level, fit, odd):  # type: ignore[no-untyped-
     for k in range(LANES):
         kept[k] = ZERO if peak[k] == ZERO else kept[k]
     bounds = (ZERO, top, ZERO)
-    _start(x, w, level, kept, bounds, sums)
-    _descend(x, w, level, sums, bounds, odd)
+    _start(x, w, level, kept, bounds, sum_xl, sum_ll)
+    _descend(x, w, level, sum_xl, sum_ll, bounds)
     for k in range(LANES):
-        fit[0, k] = sums[0, k] / sums[1, k] if sums[1, k] > ZERO else ZERO
+        fit[0, k] = ZERO if sum_ll[k] <= ZERO else sum_xl[k] / sum_ll[k]
 
 
 @compiled
@@ -107,21 +121,20 @@ def search_descent(subs, top, scales, flat, odd):  # type: ignore[no-untyped-def
     """Fill in the scale of every sub-block (count, n), whether it is flat (zeros), and where lanes may not follow."""
     n, count = subs.shape[1], subs.shape[0]
     x, w, level = np.empty((n, LANES), np.float32), np.empty((n, LANES), np.float32), np.empty((n, LANES), np.float32)
-    fit, lane_odd = np.empty((4, LANES), np.float32), np.empty(LANES, np.float32)
-    peak, inverse = fit[2], fit[3]
+    fit = np.empty((4, LANES), np.float32)
+    sum_xl, sum_ll, peak, inverse = fit[0], fit[1], fit[2], fit[3]
     bounds = (-top, top - ONE, -INFINITY)
     for first in range(0, count, LANES):
         load_tile(subs, first, x)
         find_peak(x, peak)
         for k in range(LANES):
             inverse[k] = ZERO if peak[k] == ZERO else -top / peak[k]
-            lane_odd[k] = ZERO
         for i in range(n):
             for k in range(LANES):
                 w[i, k] = x[i, k] * x[i, k]
-        _start(x, w, level, inverse, bounds, fit)
-        _descend(x, w, level, fit, bounds, lane_odd)
+        _start(x, w, level, inverse, bounds, sum_xl, sum_ll)
+        _descend(x, w, level, sum_xl, sum_ll, bounds)
         for k in range(min(LANES, count - first)):
-            scales[first + k] = fit[0, k] / fit[1, k] if fit[1, k] > ZERO else ZERO
+            scales[first + k] = ZERO if sum_ll[k] <= ZERO else sum_xl[k] / sum_ll[k]
             flat[first + k] = peak[k] == ZERO
-            odd[first + k] = lane_odd[k] != ZERO or not (abs(scales[first + k]) < INFINITY)
+            odd[first + k] = not (abs(scales[first + k]) < INFINITY)

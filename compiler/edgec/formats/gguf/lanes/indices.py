@@ -14,6 +14,16 @@ from edgec.formats.gguf.lanes.tile import load_tile
 
 
 @compiled
+def mark_blocks(odd, special):  # type: ignore[no-untyped-def]
+    """Set special (blocks) where any of a block's sub-blocks is odd."""
+    per_block = odd.size // special.size
+    for b in range(special.size):
+        special[b] = False
+        for j in range(per_block):
+            special[b] |= odd[b * per_block + j]
+
+
+@compiled
 def index_by_top(values, top, factor, index, odd):  # type: ignore[no-untyped-def]
     """The greatest value becomes `top`, the others follow; values are not negative."""
     for b in range(values.shape[0]):
@@ -28,13 +38,14 @@ def index_by_top(values, top, factor, index, odd):  # type: ignore[no-untyped-de
 
 
 @compiled
-def index_by_peak(values, top, factor, index, odd):  # type: ignore[no-untyped-def]
-    """The value of the greatest magnitude becomes -top; indices in -top..top-1, signed; `factor` 0 when all are 0."""
+def index_by_peak(values, top, least, factor, index, odd):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """The value of the greatest magnitude becomes -top; indices in -top..top-1, signed. `factor` is 0 when all magnitudes are below `least`, and indices are."""
     for b in range(values.shape[0]):
         magnitude, peak = ZERO, ZERO
         for j in range(values.shape[1]):
             if abs(values[b, j]) > magnitude:
                 magnitude, peak = abs(values[b, j]), values[b, j]
+        peak = ZERO if magnitude < least else peak
         by = -top / peak if peak != ZERO else ZERO
         odd[b] |= not (abs(by) < INFINITY)
         for j in range(values.shape[1]):
@@ -47,16 +58,14 @@ def index_by_positive_fit(values, weights, steps, top, factor, index, odd):  # t
     """Least squares with `weights`, as values; indices in 0..top."""
     n, count = values.shape[1], values.shape[0]
     x, w, level = np.empty((n, LANES), np.float32), np.empty((n, LANES), np.float32), np.empty((n, LANES), np.float32)
-    fit, lane_odd = np.empty((6, LANES), np.float32), np.empty(LANES, np.float32)
+    fit = np.empty((8, LANES), np.float32)
     for first in range(0, count, LANES):
         load_tile(values, first, x)
         load_tile(weights, first, w)
-        for k in range(LANES):
-            lane_odd[k] = ZERO
-        fit_positive(x, w, steps, top, level, fit, lane_odd)
+        fit_positive(x, w, steps, top, level, fit)
         for k in range(min(LANES, count - first)):
             factor[first + k] = fit[0, k]
-            odd[first + k] |= lane_odd[k] != ZERO or not (fit[0, k] < INFINITY)
+            odd[first + k] |= not (fit[0, k] < INFINITY)
             for j in range(n):
                 index[first + k, j] = np.uint8(level[j, k])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgec.formats.gguf.lanes import codebook, packing
-from edgec.formats.gguf.lanes.blocks import NO_MEANS, Flags, Floats, Rows, means_of, to_halves
+from edgec.formats.gguf.lanes.blocks import NO_MEANS, Flags, Floats, Rows, means_of, special_blocks, to_halves
 from edgec.formats.gguf.lanes.tile import Weights
 
 _SUB = 32
@@ -26,7 +26,7 @@ def quantize_iq4_nl(rows: Rows) -> None:
 def quantize_iq4_xs(rows: Rows) -> None:
     """Quantize `rows` with ggml's bytes."""
     flat_scales, odd = _search(rows)
-    scales, special = flat_scales.reshape(-1, 8), odd.reshape(-1, 8).any(axis=1)
+    scales, special = flat_scales.reshape(-1, 8), special_blocks(odd, 8)
     peak = np.take_along_axis(scales, np.abs(scales).argmax(axis=1)[:, None], axis=1)
     factor = -peak / np.float32(32)
     by = _inverse(factor)

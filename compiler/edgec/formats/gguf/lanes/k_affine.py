@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgec.formats.gguf.lanes import affine, packing
-from edgec.formats.gguf.lanes.blocks import NO_MEANS, Bytes, Flags, Floats, Rows, means_of, steps_of, to_halves
+from edgec.formats.gguf.lanes.blocks import NO_MEANS, Bytes, Flags, Floats, Rows, means_of, special_blocks, steps_of, to_halves
 from edgec.formats.gguf.lanes.indices import index_by_positive_fit, index_by_top
 from edgec.formats.gguf.lanes.levels import set_affine
 from edgec.formats.gguf.lanes.tile import Weights
@@ -44,7 +44,7 @@ def quantize(rows: Rows) -> None:
     form = _FORMS[rows.type]
     fits, odd = _search(rows, form)
     per_block = rows.type.block_elements // form.sub
-    special = odd.reshape(-1, per_block).any(axis=1)
+    special = special_blocks(odd, per_block)
     tops = np.empty((2, len(special)), np.float32)
     index = np.empty((2, len(special), per_block), np.uint8)
     values = (fits[affine.SCALE].reshape(-1, per_block), -fits[affine.LOW].reshape(-1, per_block))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgec.formats.gguf.lanes import descent, packing, symmetric
-from edgec.formats.gguf.lanes.blocks import NO_MEANS, Flags, Floats, Rows, means_of, steps_of, to_halves
+from edgec.formats.gguf.lanes.blocks import NO_MEANS, Flags, Floats, Rows, means_of, special_blocks, to_halves
 from edgec.formats.gguf.lanes.compiled import SMALLEST_MAGNITUDE
 from edgec.formats.gguf.lanes.indices import index_by_peak, index_by_symmetric_fit
 from edgec.formats.gguf.lanes.levels import set_symmetric
@@ -26,9 +26,9 @@ def quantize_q6_k(rows: Rows) -> None:
     kind = Weights.SQUARE if rows.importance is None else Weights.IMPORTANCE
     fits, odd = _search(rows, kind, NO_MEANS, 32)
     scales = fits[symmetric.SCALE].reshape(-1, _PER_BLOCK)
-    special = odd.reshape(-1, _PER_BLOCK).any(axis=1)
+    special = special_blocks(odd, _PER_BLOCK)
     factor, index = np.empty(len(special), np.float32), np.empty(scales.shape, np.int8)
-    index_by_peak(scales, np.float32(128), factor, index, special)
+    index_by_peak(scales, np.float32(128), SMALLEST_MAGNITUDE, factor, index, special)
     halves, factors = to_halves(factor)
     special |= ~np.isfinite(factors)
     levels = _levels(rows, fits[symmetric.INVERSE], factors[:, None] * index, 32)
@@ -37,7 +37,7 @@ def quantize_q6_k(rows: Rows) -> None:
     packing.pack_pairs(levels, 4, packed[:, 128:192])
     packed[:, 192:208] = index.view(np.uint8)
     packed[:, 208:] = halves.view(np.uint8).reshape(-1, 2)
-    packed[np.abs(scales).max(axis=1) < SMALLEST_MAGNITUDE] = 0
+    packed[factor == 0] = 0
     rows.give_to_ggml(special)
 
 
@@ -49,7 +49,7 @@ def quantize_q3_k(rows: Rows) -> None:
     else:
         means = means_of(rows.blocks, 2.0, _BLOCK, _PER_BLOCK)
         fits, odd = _search(rows, Weights.ENERGY, means, 4)
-        inverse, special = fits[symmetric.INVERSE], odd.reshape(per_block).any(axis=1)
+        inverse, special = fits[symmetric.INVERSE], special_blocks(odd, _PER_BLOCK)
         factor, index = np.empty(len(special), np.float32), np.empty((len(special), _PER_BLOCK), np.uint8)
         scales, weights = fits[symmetric.SCALE].reshape(per_block), fits[symmetric.WEIGHT].reshape(per_block)
         index_by_symmetric_fit(scales, weights, symmetric_steps(32), np.float32(32), factor, index, special)
@@ -88,9 +88,9 @@ def _descend(rows: Rows):
     subs = rows.subs(_SUB)
     scales, flat, odd = np.empty(len(subs), np.float32), np.empty(len(subs), np.bool_), np.empty(len(subs), np.bool_)
     descent.search_descent(subs, np.float32(4), scales, flat, odd)
-    special = odd.reshape(-1, _PER_BLOCK).any(axis=1)
+    special = special_blocks(odd, _PER_BLOCK)
     factor, index = np.empty(len(special), np.float32), np.empty((len(special), _PER_BLOCK), np.int8)
-    index_by_peak(scales.reshape(-1, _PER_BLOCK), np.float32(32), factor, index, special)
+    index_by_peak(scales.reshape(-1, _PER_BLOCK), np.float32(32), np.float32(0), factor, index, special)
     stored = (index + np.int8(32)).astype(np.uint8)
     stored[factor == 0] = 0
     return np.where(flat, np.float32(0), np.float32(1)), factor, stored, special
