@@ -85,7 +85,7 @@ def compile_gguf(
         done = journal.resume({t.name: t for t in layout.tensors})
         outputs.sync_folder()
         run = _Run(layout=layout, importance=importance, outputs=outputs, report=report, action=action, done=done)
-        quantize = choose_quantize(layout.tensors, importance)
+        quantize = choose_quantize(layout.tensors, importance, report)
         count = threads or _available_cores()
         results = run.execute([SlabWorker(reader, quantize) for _ in range(count)], journal)
         journal.sync()

@@ -44,7 +44,10 @@ class Rows:
     @property
     def columns_importance(self) -> Floats:
         """The importance, or something of its type for kernels that do not read it."""
-        return _NONE if self.importance is None else self.importance
+        if self.importance is None:
+            return _NONE
+        # Read-only arrays are another type to numba, which would compile once more.
+        return self.importance if self.importance.flags.writeable else self.importance.copy()
 
     def give_to_ggml(self, special: Flags) -> None:
         """Let ggml do the blocks (count) that `special` marks."""
@@ -58,7 +61,7 @@ class Rows:
 
 
 def means_of(groups: Floats, factor: float, divisor: float, per_mean: int) -> tuple[Floats, int]:
-    """The `means` argument of a search: factor * sum / divisor of the squares of each group; `per_mean` sub-blocks each."""
+    """A search's `means`: factor * sum / divisor of the squares of each group, which is `per_mean` sub-blocks."""
     means = np.empty(len(groups), np.float32)
     mean_squares(groups, np.float32(factor), np.float32(divisor), means)
     return means, per_mean
@@ -80,8 +83,11 @@ def steps_of(first: float, delta: float, count: int, top: int, *, skip: int | No
     return np.array(steps, np.float32)
 
 
-def to_halves(values: Floats) -> tuple[NDArray[np.float16], Floats]:
-    """`values` rounded to half precision, and that as float32. What is too large becomes infinite."""
+def to_halves(values: Floats) -> tuple[NDArray[np.float16], Floats, Flags]:
+    """`values` rounded to half precision; that as float32, with zeros for what is too large; and what is too large."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         halves = values.astype(np.float16)
-    return halves, halves.astype(np.float32)
+    factors = halves.astype(np.float32)
+    too_large = ~np.isfinite(factors)
+    factors[too_large] = 0
+    return halves, factors, too_large

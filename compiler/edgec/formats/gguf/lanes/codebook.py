@@ -33,7 +33,7 @@ def _half_index(value):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _sum_numbers(x, w, inverse, sum_qx, sum_qq):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+def _sum_numbers(x, w, inverse, sum_qx, sum_qq):  # type: ignore[no-untyped-def]
     for k in range(LANES):
         sum_qx[k], sum_qq[k] = ZERO, ZERO
     for i in range(x.shape[0]):

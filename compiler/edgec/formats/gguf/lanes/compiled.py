@@ -13,13 +13,13 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import types
 from numba.extending import intrinsic
 
 from edgec.store.paths import cache_home
 
-# Sub-blocks per tile: 8 vectors of 8 floats; the tile of 32 rows (8 KiB) and its weights and levels stay in the L1 cache.
+# Sub-blocks per tile: 8 vectors of 8 floats; a tile (8 KiB), its weights and its levels stay in the L1 cache.
 LANES = 64
 # Adding and subtracting 1.5 * 2^23 rounds a float32 to the nearest even integer, if it is below 2^22.
 ROUND = np.float32(12582912.0)
@@ -49,6 +49,11 @@ if _FOLDER is not None:
     numba.config.CACHE_DIR = str(_FOLDER)
 
 compiled = numba.njit(cache=_FOLDER is not None, error_model="numpy", nogil=True)
+
+
+def has_compiled_code() -> bool:
+    """Whether an earlier run left compiled code; without a place for it every run compiles."""
+    return _FOLDER is not None and any(_FOLDER.rglob("*.nbi"))
 
 
 @intrinsic  # type: ignore[untyped-decorator]

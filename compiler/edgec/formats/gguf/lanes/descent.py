@@ -7,7 +7,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgec.formats.gguf.lanes.compiled import INFINITY, LANES, ONE, ROUND, ROUND_LIMIT, SMALLEST_MAGNITUDE, ZERO, compiled
+from edgec.formats.gguf.lanes.compiled import (
+    INFINITY,
+    LANES,
+    ONE,
+    ROUND,
+    ROUND_LIMIT,
+    SMALLEST_MAGNITUDE,
+    ZERO,
+    compiled,
+)
 from edgec.formats.gguf.lanes.symmetric import find_peak
 from edgec.formats.gguf.lanes.tile import load_tile
 
@@ -87,7 +96,7 @@ def _try_inverse(x, w, top, inverse, error):  # type: ignore[no-untyped-def]
 
 @compiled
 def fit_positive(x, w, steps, top, level, fit):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """Set levels in 0..top for x >= 0, and row 0 of `fit` (8, LANES) to the scale; NaN where lanes may not follow ggml."""
+    """Set levels in 0..top for x >= 0, and row 0 of `fit` (8, LANES) to the scale; NaN where lanes may not follow."""
     peak, inverse, kept, error, best = fit[1], fit[2], fit[3], fit[4], fit[5]
     sum_xl, sum_ll = fit[6], fit[7]
     for k in range(LANES):

@@ -1,6 +1,7 @@
 """From the scales of a block's sub-blocks to one scale of the block and small whole numbers.
 
-Shapes: `values` (blocks, sub-blocks), `factor` (blocks) float32, `index` as values, `odd` (blocks): lanes may not follow.
+Shapes: `values` (blocks, sub-blocks), `factor` (blocks) float32, `index` as values, `odd` (blocks): lanes may not
+follow ggml.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ def index_by_top(values, top, factor, index, odd):  # type: ignore[no-untyped-de
 
 @compiled
 def index_by_peak(values, top, least, factor, index, odd):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """The value of the greatest magnitude becomes -top; indices in -top..top-1, signed. `factor` is 0 when all magnitudes are below `least`, and indices are."""
+    """The value of the greatest magnitude becomes -top; indices in -top..top-1, signed.
+
+    When all magnitudes are below `least`, `factor` and indices are 0.
+    """
     for b in range(values.shape[0]):
         magnitude, peak = ZERO, ZERO
         for j in range(values.shape[1]):
@@ -72,9 +76,13 @@ def index_by_positive_fit(values, weights, steps, top, factor, index, odd):  # t
 
 @compiled
 def index_by_symmetric_fit(values, weights, steps, top, factor, index, odd):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """Least squares with `weights`, as values; indices in 0..2 * top - 1, `top` for zero (0 when all values are zero)."""
+    """Least squares with `weights`, as values; indices in 0..2 * top - 1 (0 when all values are zero)."""
     n, count = values.shape[1], values.shape[0]
-    x, w, weighted = (np.empty((n, LANES), np.float32), np.empty((n, LANES), np.float32), np.empty((n, LANES), np.float32))
+    x, w, weighted = (
+        np.empty((n, LANES), np.float32),
+        np.empty((n, LANES), np.float32),
+        np.empty((n, LANES), np.float32),
+    )
     fit = np.empty((7, LANES), np.float32)
     for first in range(0, count, LANES):
         load_tile(values, first, x)
@@ -87,5 +95,3 @@ def index_by_symmetric_fit(values, weights, steps, top, factor, index, odd):  # 
             for j in range(n):
                 level = (fit[1, k] * x[j, k] + ROUND) - ROUND
                 index[first + k, j] = np.uint8(max(-top, min(top - ONE, level)) + zero)
-
-

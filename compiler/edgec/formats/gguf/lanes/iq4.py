@@ -15,11 +15,11 @@ def quantize_iq4_nl(rows: Rows) -> None:
     """Quantize `rows` with ggml's bytes."""
     scales, special = _search(rows)
     inverse = _inverse(scales)
-    halves, factors = to_halves(scales)
-    special |= ~(np.isfinite(factors) & np.isfinite(inverse))
+    halves, _, too_large = to_halves(scales)
+    special |= too_large | ~np.isfinite(inverse)
     packed = rows.packed
     packed[:, :2] = halves.view(np.uint8).reshape(-1, 2)
-    _pack_levels(rows, inverse, packed[:, 2:])
+    _pack_levels(rows, inverse, 2)
     rows.give_to_ggml(special)
 
 
@@ -34,8 +34,8 @@ def quantize_iq4_xs(rows: Rows) -> None:
     with np.errstate(all="ignore"):
         index = np.clip(np.rint(by * scales), -32, 31)
         inverse = _inverse(factor * index)
-    halves, factors = to_halves(factor[:, 0])
-    special |= ~(np.isfinite(factors) & np.isfinite(inverse).all(axis=1))
+    halves, _, too_large = to_halves(factor[:, 0])
+    special |= too_large | ~np.isfinite(inverse).all(axis=1)
     with np.errstate(invalid="ignore"):
         stored = (index + 32).astype(np.uint8)
     packed = rows.packed
@@ -45,14 +45,15 @@ def quantize_iq4_xs(rows: Rows) -> None:
         four = high[:, 4 * byte : 4 * byte + 4]
         packed[:, 2 + byte] = four[:, 0] | four[:, 1] << 2 | four[:, 2] << 4 | four[:, 3] << 6
     packed[:, 4:8] = (stored[:, ::2] & 15) | (stored[:, 1::2] & 15) << 4
-    _pack_levels(rows, inverse.reshape(-1), packed[:, 8:])
+    _pack_levels(rows, inverse.reshape(-1), 8)
     rows.give_to_ggml(special)
 
 
 def _inverse(values: Floats) -> Floats:
     """1 / value, 0 for 0."""
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        return np.where(values == 0, np.float32(0), np.float32(1) / values)
+        inverse: Floats = np.where(values == 0, np.float32(0), np.float32(1) / values)
+    return inverse
 
 
 def _search(rows: Rows) -> tuple[Floats, Flags]:
@@ -66,8 +67,8 @@ def _search(rows: Rows) -> tuple[Floats, Flags]:
     return scales, odd
 
 
-def _pack_levels(rows: Rows, inverse: Floats, out: np.ndarray) -> None:
+def _pack_levels(rows: Rows, inverse: Floats, at: int) -> None:
     subs = rows.subs(_SUB)
     levels = np.empty(subs.shape, np.uint8)
     codebook.set_levels(subs, inverse, levels)
-    packing.pack_nibbles(levels.reshape(len(rows.packed), -1), 16, out)
+    packing.pack_nibbles(levels.reshape(len(rows.packed), -1), 16, rows.packed, at)

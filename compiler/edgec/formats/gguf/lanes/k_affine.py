@@ -7,7 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgec.formats.gguf.lanes import affine, packing
-from edgec.formats.gguf.lanes.blocks import NO_MEANS, Bytes, Flags, Floats, Rows, means_of, special_blocks, steps_of, to_halves
+from edgec.formats.gguf.lanes.blocks import (
+    NO_MEANS,
+    Bytes,
+    Flags,
+    Floats,
+    Rows,
+    means_of,
+    special_blocks,
+    steps_of,
+    to_halves,
+)
 from edgec.formats.gguf.lanes.indices import index_by_positive_fit, index_by_top
 from edgec.formats.gguf.lanes.levels import set_affine
 from edgec.formats.gguf.lanes.tile import Weights
@@ -55,12 +65,14 @@ def quantize(rows: Rows) -> None:
             weights, steps = fits[affine.WEIGHT].reshape(-1, per_block), _index_steps(form.index_top)
             top = np.float32(form.index_top)
             index_by_positive_fit(values[i], weights, steps, top, tops[i], index[i], special)
-    halves, factors = to_halves(tops)
-    special |= ~np.isfinite(factors).all(axis=0)
+    halves, factors, too_large = to_halves(tops)
+    special |= too_large.any(axis=0)
     scale, low = ((factors[i][:, None] * index[i]).astype(np.float32, copy=False).reshape(-1) for i in range(2))
     levels = np.empty((odd.size, form.sub), np.uint8)
     set_affine(rows.subs(form.sub), fits, scale, low, np.int32(form.top), levels)
-    _pack(rows.type, np.ascontiguousarray(halves.T).view(np.uint8), index, levels.reshape(len(special), -1), rows.packed)
+    _pack(
+        rows.type, np.ascontiguousarray(halves.T).view(np.uint8), index, levels.reshape(len(special), -1), rows.packed
+    )
     rows.give_to_ggml(special)
 
 
@@ -81,11 +93,11 @@ def _search(rows: Rows, form: _Form) -> tuple[Floats, Flags]:
 def _pack(tensor_type: TensorType, halves: Bytes, index: Bytes, levels: Bytes, packed: Bytes) -> None:
     if tensor_type is TensorType.Q2_K:
         packed[:, :16] = index[0] | index[1] << 4
-        packing.pack_pairs(levels, 0, packed[:, 16:80])
+        packing.pack_pairs(levels, 0, packed, 16)
         packed[:, 80:] = halves
         return
     packed[:, :4] = halves
-    packing.pack_six_bit_pairs(index[0], index[1], packed[:, 4:16])
+    packing.pack_six_bit_pairs(index[0], index[1], packed, 4)
     if tensor_type is TensorType.Q5_K:
-        packing.pack_planes(levels, 4, packed[:, 16:48])
-    packing.pack_nibbles(levels, 32, packed[:, -128:])
+        packing.pack_planes(levels, 4, packed, 16)
+    packing.pack_nibbles(levels, 32, packed, packed.shape[1] - 128)

@@ -29,7 +29,7 @@ def set_affine(subs, fits, scale, low, top, levels):  # type: ignore[no-untyped-
 
 @compiled
 def set_symmetric(subs, inverse, scale, top, levels):  # type: ignore[no-untyped-def]
-    """Set levels of x / scale in -top..top-1, plus top; sub-blocks of zeros (inverse 0) get 0 when the scale is zero."""
+    """Set levels of x / scale in -top..top-1, plus top; 0 where both scale and inverse are 0."""
     for s in range(subs.shape[0]):
         if scale[s] != ZERO:
             by = scale[s]

@@ -1,4 +1,7 @@
-"""How levels and 4- and 6-bit indices lie in ggml's blocks. All arrays are uint8; `out` may be columns of whole blocks."""
+"""How levels and 4- and 6-bit indices lie in ggml's blocks. All arrays are uint8.
+
+`out` (blocks, bytes of a block); `at`: where in a block the first byte goes.
+"""
 
 from __future__ import annotations
 
@@ -8,66 +11,66 @@ from edgec.formats.gguf.lanes.compiled import compiled
 
 
 @compiled
-def pack_nibbles(levels, half, out):  # type: ignore[no-untyped-def]
+def pack_nibbles(levels, half, out, at):  # type: ignore[no-untyped-def]
     """Low 4 bits of `half` levels, with those of the next `half` above them; for every 2 * half levels of a row."""
     for b in range(levels.shape[0]):
         for group in range(levels.shape[1] // (2 * half)):
             for i in range(half):
                 low, high = levels[b, 2 * half * group + i], levels[b, 2 * half * group + half + i]
-                out[b, half * group + i] = (low & 15) | (high & 15) << 4
+                out[b, at + half * group + i] = (low & 15) | (high & 15) << 4
 
 
 @compiled
-def pack_pairs(levels, bit, out):  # type: ignore[no-untyped-def]
+def pack_pairs(levels, bit, out, at):  # type: ignore[no-untyped-def]
     """2 bits from bit `bit` on of four runs of 32 levels in one run of bytes, for every 128 levels of a row."""
     for b in range(levels.shape[0]):
         for group in range(levels.shape[1] // 128):
             for i in range(32):
-                at = 128 * group + i
-                low = ((levels[b, at] >> bit) & 3) | ((levels[b, at + 32] >> bit) & 3) << 2
-                high = ((levels[b, at + 64] >> bit) & 3) | ((levels[b, at + 96] >> bit) & 3) << 2
-                out[b, 32 * group + i] = low | high << 4
+                n = 128 * group + i
+                low = ((levels[b, n] >> bit) & 3) | ((levels[b, n + 32] >> bit) & 3) << 2
+                high = ((levels[b, n + 64] >> bit) & 3) | ((levels[b, n + 96] >> bit) & 3) << 2
+                out[b, at + 32 * group + i] = low | high << 4
 
 
 @compiled
-def pack_planes(levels, bit, out):  # type: ignore[no-untyped-def]
+def pack_planes(levels, bit, out, at):  # type: ignore[no-untyped-def]
     """Bit `bit` of eight runs of 32 levels in one run of bytes: run r in bit r."""
     for b in range(levels.shape[0]):
         for i in range(32):
             plane = np.uint8(0)
             for run in range(8):
                 plane |= ((levels[b, 32 * run + i] >> bit) & 1) << run
-            out[b, i] = plane
+            out[b, at + i] = plane
 
 
 @compiled
-def pack_row_bits(levels, bit, out):  # type: ignore[no-untyped-def]
+def pack_row_bits(levels, bit, out, at):  # type: ignore[no-untyped-def]
     """Bit `bit` of 32 levels in 4 bytes, the first level lowest."""
     for b in range(levels.shape[0]):
         for byte in range(4):
             bits = np.uint8(0)
             for i in range(8):
                 bits |= ((levels[b, 8 * byte + i] >> bit) & 1) << i
-            out[b, byte] = bits
+            out[b, at + byte] = bits
 
 
 @compiled
-def pack_six_bit_pairs(scales, lows, out):  # type: ignore[no-untyped-def]
+def pack_six_bit_pairs(scales, lows, out, at):  # type: ignore[no-untyped-def]
     """Q4_K's and Q5_K's 12 bytes: 8 scales and 8 minima of 6 bits."""
     for b in range(scales.shape[0]):
         for j in range(4):
             high_scale, high_low = scales[b, j + 4], lows[b, j + 4]
-            out[b, j] = scales[b, j] | (high_scale >> 4) << 6
-            out[b, 4 + j] = lows[b, j] | (high_low >> 4) << 6
-            out[b, 8 + j] = (high_scale & 15) | (high_low & 15) << 4
+            out[b, at + j] = scales[b, j] | (high_scale >> 4) << 6
+            out[b, at + 4 + j] = lows[b, j] | (high_low >> 4) << 6
+            out[b, at + 8 + j] = (high_scale & 15) | (high_low & 15) << 4
 
 
 @compiled
-def pack_six_bits(scales, out):  # type: ignore[no-untyped-def]
+def pack_six_bits(scales, out, at):  # type: ignore[no-untyped-def]
     """Q3_K's 12 bytes: the low 4 bits of 16 scales, then the high 2 bits."""
     for b in range(scales.shape[0]):
         for j in range(8):
-            out[b, j] = (scales[b, j] & 15) | (scales[b, j + 8] & 15) << 4
+            out[b, at + j] = (scales[b, j] & 15) | (scales[b, j + 8] & 15) << 4
         for j in range(4):
             low = (scales[b, j] >> 4) | (scales[b, j + 4] >> 4) << 2
-            out[b, 8 + j] = low | (scales[b, j + 8] >> 4) << 4 | (scales[b, j + 12] >> 4) << 6
+            out[b, at + 8 + j] = low | (scales[b, j + 8] >> 4) << 4 | (scales[b, j + 12] >> 4) << 6

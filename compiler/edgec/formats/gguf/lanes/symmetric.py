@@ -79,7 +79,11 @@ def fit_tile(x, w, weighted, steps, top, fit):  # type: ignore[no-untyped-def]  
 def search(subs, kind, importance, means, steps, top, fits, odd):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Fill in fits (ROWS, count), and `odd` (count) where lanes may not follow ggml."""
     n, count = subs.shape[1], subs.shape[0]
-    x, w, weighted = (np.empty((n, LANES), np.float32), np.empty((n, LANES), np.float32), np.empty((n, LANES), np.float32))
+    x, w, weighted = (
+        np.empty((n, LANES), np.float32),
+        np.empty((n, LANES), np.float32),
+        np.empty((n, LANES), np.float32),
+    )
     fit, total = np.empty((7, LANES), np.float32), np.empty(LANES, np.float32)
     for first in range(0, count, LANES):
         load_tile(subs, first, x)
