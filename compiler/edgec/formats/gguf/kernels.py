@@ -5,7 +5,7 @@ Rule: a kernel is only used after its bytes were compared with ggml's on this ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -18,11 +18,11 @@ from edgec.formats.gguf.slabs import Quantize
 from edgec.formats.gguf.types import TensorType
 
 # A type, and whether the tensor has an importance matrix.
-_Key = tuple[TensorType, bool]
+Key = tuple[TensorType, bool]
 
 # What ggml needs for a weight on one core, in nanoseconds (benchmarks/kernels, rounded): only to tell whether loading,
 # and once compiling, another kernel pays. Types that are not here are ggml's.
-_GGML_NS: Mapping[_Key, int] = MappingProxyType(
+_GGML_NS: Mapping[Key, int] = MappingProxyType(
     {
         (TensorType.Q2_K, False): 50,
         (TensorType.Q2_K, True): 120,
@@ -50,7 +50,7 @@ _MANY_SECONDS, _SOME_SECONDS = 5.0, 1.0
 
 def choose_quantize(tensors: Iterable[TensorPlan], importance: Mapping[str, object], report: Reporter) -> Quantize:
     """The function that quantizes `tensors`; those in `importance` have an importance matrix."""
-    seconds: dict[_Key, float] = {}
+    seconds: dict[Key, float] = {}
     for tensor in tensors:
         key = (tensor.type, tensor.name in importance)
         seconds[key] = seconds.get(key, 0.0) + tensor.elements * _GGML_NS.get(key, 0) / 1e9
@@ -59,19 +59,15 @@ def choose_quantize(tensors: Iterable[TensorPlan], importance: Mapping[str, obje
     return _with_lanes([key for key, needed in seconds.items() if needed >= _SOME_SECONDS], report)
 
 
-def _with_lanes(keys: Iterable[_Key], report: Reporter) -> Quantize:
-    from edgec.formats.gguf.lanes import compiled, registry  # noqa: PLC0415  # numba takes 100 MB and 0.5 s
-
+def _with_lanes(keys: Iterable[Key], report: Reporter) -> Quantize:
+    try:
+        from edgec.formats.gguf.lanes import compiled, registry  # noqa: PLC0415  # numba takes 100 MB and 0.5 s
+    except ImportError as error:
+        report(Note(f"numba cannot be loaded ({error}): ggml quantizes, slower", level="warning"))
+        return ggml.quantize
     if not compiled.has_compiled_code():
         report(Note("compiling the quantization kernels for this processor: a few seconds, once"))
-    trusted: set[_Key] = set()
-    for tensor_type, with_importance in keys:
-        if registry.agrees_with_ggml(tensor_type, with_importance=with_importance):
-            trusted.add((tensor_type, with_importance))
-        else:
-            kind = "with" if with_importance else "without"
-            text = f"{tensor_type.label} {kind} an importance matrix: the quick kernel has other bytes than ggml here"
-            report(Note(f"{text}; ggml is used, slower", level="warning"))
+    trusted = trusted_keys(keys, lambda key: registry.agrees_with_ggml(key[0], with_importance=key[1]), report)
 
     def quantize(
         tensor_type: TensorType,
@@ -83,3 +79,16 @@ def _with_lanes(keys: Iterable[_Key], report: Reporter) -> Quantize:
         (registry.quantize if chosen else ggml.quantize)(tensor_type, values, out, importance)
 
     return quantize
+
+
+def trusted_keys(keys: Iterable[Key], agrees: Callable[[Key], bool], report: Reporter) -> frozenset[Key]:
+    """Those of `keys` whose kernels agree with ggml; a warning names the others."""
+    trusted = set()
+    for key in keys:
+        if agrees(key):
+            trusted.add(key)
+            continue
+        kind = f"{key[0].label} {'with' if key[1] else 'without'} an importance matrix"
+        text = f"{kind}: the quick kernel has other bytes than ggml here; ggml is used, slower"
+        report(Note(text, level="warning"))
+    return frozenset(trusted)
