@@ -9,15 +9,21 @@ import numpy as np
 
 from edgec.formats.gguf.lanes.compiled import compiled
 
+# Bytes packed at a time: `half` is a multiple.
+_RUN = 16
+
 
 @compiled
 def pack_nibbles(levels, half, out, at):  # type: ignore[no-untyped-def]
     """Low 4 bits of `half` levels, with those of the next `half` above them; for every 2 * half levels of a row."""
     for b in range(levels.shape[0]):
-        for group in range(levels.shape[1] // (2 * half)):
-            for i in range(half):
-                low, high = levels[b, 2 * half * group + i], levels[b, 2 * half * group + half + i]
-                out[b, at + half * group + i] = (low & 15) | (high & 15) << 4
+        for run in range(levels.shape[1] // (2 * _RUN)):
+            first = run * _RUN
+            low_at = first + first // half * half
+            # A fixed number of rounds, or the compiler's vectors are wider than most groups.
+            for i in range(_RUN):
+                low, high = levels[b, low_at + i], levels[b, low_at + half + i]
+                out[b, at + first + i] = (low & 15) | (high & 15) << 4
 
 
 @compiled
