@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgec.formats.gguf.lanes.compiled import INFINITY, LANES, ONE, ROUND, ZERO, compiled
+from edgec.formats.gguf.lanes.compiled import INFINITY, LANES, ONE, ROUND, ZERO, compiled, scratch
 from edgec.formats.gguf.lanes.tile import load_tile, weigh
 
 # Rows of the result (rows, sub-blocks). The best levels are those of inverse * (x - base).
@@ -106,8 +106,8 @@ def _try_levels(x, w, fit, level, trial, mad):  # type: ignore[no-untyped-def]  
 def search(subs, kind, importance, means, steps, top, mad, fits, odd):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Fill in fits (ROWS, count), and `odd` (count) where lanes may not follow ggml."""
     n, count = subs.shape[1], subs.shape[0]
-    x, w, level = np.empty((n, LANES), np.float32), np.empty((n, LANES), np.float32), np.empty((n, LANES), np.float32)
-    fit, trial = np.empty((10, LANES), np.float32), np.empty((7, LANES), np.float32)
+    x, w, level = scratch(n), scratch(n), scratch(n)
+    fit, trial = scratch(10), scratch(7)
     for first in range(0, count, LANES):
         load_tile(subs, first, x)
         weigh(kind, x, first, importance, means, w)

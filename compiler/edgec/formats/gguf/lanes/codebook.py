@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgec.formats.gguf.lanes.compiled import INFINITY, LANES, ONE, ROUND, ZERO, compiled
+from edgec.formats.gguf.lanes.compiled import INFINITY, LANES, ONE, ROUND, ZERO, compiled, scratch
 from edgec.formats.gguf.lanes.symmetric import find_peak
 from edgec.formats.gguf.lanes.tile import load_tile, weigh
 
@@ -74,8 +74,8 @@ def _fit(x, w, fit):  # type: ignore[no-untyped-def]
 def search(subs, kind, importance, means, scales, odd):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Fill in the scale of every sub-block (count, n), and `odd` where lanes may not follow ggml."""
     n, count = subs.shape[1], subs.shape[0]
-    x, w = np.empty((n, LANES), np.float32), np.empty((n, LANES), np.float32)
-    fit = np.empty((6, LANES), np.float32)
+    x, w = scratch(n), scratch(n)
+    fit = scratch(6)
     for first in range(0, count, LANES):
         load_tile(subs, first, x)
         weigh(kind, x, first, importance, means, w)

@@ -14,16 +14,19 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite.binding import get_host_cpu_features, get_host_cpu_name  # type: ignore[import-untyped]
 from numba.core import types
 from numba.extending import intrinsic
 
 from edgec.store.paths import cache_home
 
-# Sub-blocks per tile: 8 vectors of 8 floats; a tile (8 KiB), its weights and its levels stay in the L1 cache.
-LANES = 64
+# Sub-blocks per tile: enough to pay for the calls per trial; a tile of 16 KiB, its weights and its levels stay in cache.
+LANES = 128
 # Adding and subtracting 1.5 * 2^23 rounds a float32 to the nearest even integer, if it is below 2^22.
 ROUND = np.float32(12582912.0)
 ROUND_LIMIT = np.float32(4194303.0)
+# Elements per cache line.
+_LINE = 16
 ZERO, ONE = np.float32(0), np.float32(1)
 INFINITY = np.float32(np.inf)
 # ggml takes sub-blocks with no greater magnitude for zeros.
@@ -48,7 +51,19 @@ _FOLDER = cache_folder()
 if _FOLDER is not None:
     numba.config.CACHE_DIR = str(_FOLDER)
 
+# On processors with 512-bit vectors LLVM would use 256-bit ones, which suits code that seldom uses them.
+if "+avx512f" in (_FEATURES := get_host_cpu_features().flatten()).split(","):
+    numba.config.CPU_NAME, numba.config.CPU_FEATURES = get_host_cpu_name(), f"{_FEATURES},-prefer-256-bit"
+
 compiled = numba.njit(cache=_FOLDER is not None, error_model="numpy", nogil=True)
+
+
+@compiled
+def scratch(rows):  # type: ignore[no-untyped-def]
+    """An array (rows, LANES) of float32 that begins where a cache line does: wide vectors then never straddle two."""
+    buffer = np.empty(rows * LANES + _LINE, np.float32)
+    skip = (-(buffer.ctypes.data // 4)) % _LINE
+    return buffer[skip : skip + rows * LANES].reshape((rows, LANES))
 
 
 def has_compiled_code() -> bool:

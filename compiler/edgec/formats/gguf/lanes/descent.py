@@ -16,6 +16,7 @@ from edgec.formats.gguf.lanes.compiled import (
     SMALLEST_MAGNITUDE,
     ZERO,
     compiled,
+    scratch,
 )
 from edgec.formats.gguf.lanes.symmetric import find_peak
 from edgec.formats.gguf.lanes.tile import load_tile
@@ -129,8 +130,8 @@ def fit_positive(x, w, steps, top, level, fit):  # type: ignore[no-untyped-def] 
 def search_descent(subs, top, scales, flat, odd):  # type: ignore[no-untyped-def]
     """Fill in the scale of every sub-block (count, n), whether it is flat (zeros), and where lanes may not follow."""
     n, count = subs.shape[1], subs.shape[0]
-    x, w, level = np.empty((n, LANES), np.float32), np.empty((n, LANES), np.float32), np.empty((n, LANES), np.float32)
-    fit = np.empty((4, LANES), np.float32)
+    x, w, level = scratch(n), scratch(n), scratch(n)
+    fit = scratch(4)
     sum_xl, sum_ll, peak, inverse = fit[0], fit[1], fit[2], fit[3]
     bounds = (-top, top - ONE, -INFINITY)
     for first in range(0, count, LANES):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgec.formats.gguf.lanes.compiled import INFINITY, LANES, ONE, ROUND, ZERO, compiled
+from edgec.formats.gguf.lanes.compiled import INFINITY, LANES, ONE, ROUND, ZERO, compiled, scratch
 from edgec.formats.gguf.lanes.descent import fit_positive
 from edgec.formats.gguf.lanes.symmetric import fit_tile
 from edgec.formats.gguf.lanes.tile import load_tile
@@ -61,8 +61,8 @@ def index_by_peak(values, top, least, factor, index, odd):  # type: ignore[no-un
 def index_by_positive_fit(values, weights, steps, top, factor, index, odd):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Least squares with `weights`, as values; indices in 0..top."""
     n, count = values.shape[1], values.shape[0]
-    x, w, level = np.empty((n, LANES), np.float32), np.empty((n, LANES), np.float32), np.empty((n, LANES), np.float32)
-    fit = np.empty((8, LANES), np.float32)
+    x, w, level = scratch(n), scratch(n), scratch(n)
+    fit = scratch(8)
     for first in range(0, count, LANES):
         load_tile(values, first, x)
         load_tile(weights, first, w)
@@ -78,12 +78,8 @@ def index_by_positive_fit(values, weights, steps, top, factor, index, odd):  # t
 def index_by_symmetric_fit(values, weights, steps, top, factor, index, odd):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Least squares with `weights`, as values; indices in 0..2 * top - 1 (0 when all values are zero)."""
     n, count = values.shape[1], values.shape[0]
-    x, w, weighted = (
-        np.empty((n, LANES), np.float32),
-        np.empty((n, LANES), np.float32),
-        np.empty((n, LANES), np.float32),
-    )
-    fit = np.empty((7, LANES), np.float32)
+    x, w, weighted = scratch(n), scratch(n), scratch(n)
+    fit = scratch(7)
     for first in range(0, count, LANES):
         load_tile(values, first, x)
         load_tile(weights, first, w)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgec.formats.gguf.lanes.compiled import INFINITY, LANES, ONE, ROUND, SMALLEST_MAGNITUDE, ZERO, compiled
+from edgec.formats.gguf.lanes.compiled import INFINITY, LANES, ONE, ROUND, SMALLEST_MAGNITUDE, ZERO, compiled, scratch
 from edgec.formats.gguf.lanes.tile import load_tile, weigh
 
 # Rows of the result (rows, sub-blocks). The best levels are those of inverse * x; inverse 0: a sub-block of zeros.
@@ -79,12 +79,8 @@ def fit_tile(x, w, weighted, steps, top, fit):  # type: ignore[no-untyped-def]  
 def search(subs, kind, importance, means, steps, top, fits, odd):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Fill in fits (ROWS, count), and `odd` (count) where lanes may not follow ggml."""
     n, count = subs.shape[1], subs.shape[0]
-    x, w, weighted = (
-        np.empty((n, LANES), np.float32),
-        np.empty((n, LANES), np.float32),
-        np.empty((n, LANES), np.float32),
-    )
-    fit, total = np.empty((7, LANES), np.float32), np.empty(LANES, np.float32)
+    x, w, weighted = scratch(n), scratch(n), scratch(n)
+    fit, total = scratch(7), np.empty(LANES, np.float32)
     for first in range(0, count, LANES):
         load_tile(subs, first, x)
         weigh(kind, x, first, importance, means, w)
