@@ -20,7 +20,7 @@ from numba.extending import intrinsic
 
 from edgec.store.paths import cache_home
 
-# Sub-blocks per tile: enough to pay for the calls per trial; a tile of 16 KiB, its weights and its levels stay in cache.
+# Sub-blocks per tile: enough to pay for the calls per trial; a tile (16 KiB), its weights and levels stay in cache.
 LANES = 128
 # Adding and subtracting 1.5 * 2^23 rounds a float32 to the nearest even integer, if it is below 2^22.
 ROUND = np.float32(12582912.0)
