@@ -179,12 +179,12 @@ class LlamaProcess:
 
 
 def server_prompts(
-    model: Path, conversations: Sequence[Sequence[Mapping[str, str]]], *, timeout_s: float = 600.0
+    model: Path, conversations: Sequence[Sequence[Mapping[str, str]]], *, timeout_s: float = 120.0
 ) -> list[str | None]:
     """The prompts llama.cpp's server makes of conversations with the model's own chat template.
 
-    A conversation: messages with `role` and `content`. None where the template refuses one. Raises ToolError when the
-    server does not start, crashes or hangs.
+    A conversation: messages with `role` and `content`. None where the template refuses one, or
+    the server the template. Raises ToolError when the server crashes or hangs.
     """
     log = _temporary_log()
     channel = Channel(_TEMPLATE_WORKER, [str(os.getpid())], pass_fds=(), log=log)
