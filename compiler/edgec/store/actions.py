@@ -98,8 +98,10 @@ class ActionStore:
     def remove(self, entry: str) -> None:
         """Deletes one entry named by `entries`, unless an action is at work on it (then it waits)."""
         folder = self.root / entry
-        with exclusive(self.root / "locks" / f"{folder.name}.lock"), explained(folder):
-            shutil.rmtree(folder, ignore_errors=False)
+        lock = self.root / "locks" / f"{folder.name}.lock"
+        # Whoever held the lock may have turned a partial folder into a result, or cleaned as well.
+        with exclusive(lock), explained(folder), contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)
 
     def _folder(self, kind: str, key: str) -> Path:
         return self.root / kind / _hex(key)
@@ -130,6 +132,10 @@ class Workspace:
             self.final.parent.mkdir(parents=True, exist_ok=True)
             self.folder.rename(self.final)
             fsync_folder(self.final.parent)
+            for name in files:
+                # Bundles link to these files: an editor must not be able to change them by accident. Not earlier: a
+                # step that is killed before the rename could not write to its own remains.
+                (self.final / name).chmod(0o444)
         stored = tuple(StoredFile(f["name"], f["size_bytes"], f["digest"]) for f in records)
         return Result(self.final, stored, dict(facts))
 
@@ -140,8 +146,6 @@ def _describe(path: Path, digest: str | None) -> dict[str, Any]:
         os.fsync(fd)
     finally:
         os.close(fd)
-    # Bundles link to these files: an editor must not be able to change them by accident.
-    path.chmod(0o444)
     status = path.stat()
     return {
         "name": path.name,

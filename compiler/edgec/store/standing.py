@@ -1,6 +1,6 @@
-"""Remembers which folder was written for which action key, so that an unchanged bundle is not written again.
+"""Remembers which folder or file was written for which action key, so that an unchanged bundle is not written again.
 
-Rule: the folder counts only while every file in it has the size and modification time it had when it was written.
+Rule: it counts only while every file of it has the size and modification time it had when it was written.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class StandingFolders:
     root: Path
 
     def facts(self, destination: Path, key: str) -> Mapping[str, Any] | None:
-        """What was recorded when `destination` was written for `key`, or None if it is not that folder any more."""
+        """What was recorded when `destination` was written for `key`, or None if it is not the same any more."""
         try:
             record = json.loads(self._entry(destination).read_bytes())
             if record["key"] == key and record["stamps"] == _stamps(destination):
@@ -44,10 +44,10 @@ class StandingFolders:
         return self.root / f"{name}.json"
 
 
-def _stamps(folder: Path) -> dict[str, list[int]]:
-    """Size and modification time (ns) of every file under `folder`, by relative path."""
+def _stamps(destination: Path) -> dict[str, list[int]]:
+    """Size and modification time (ns) of every file under `destination`, or of the file itself, by relative path."""
     return {
-        str(path.relative_to(folder)): [path.stat().st_size, path.stat().st_mtime_ns]
-        for path in sorted(folder.rglob("*"))
+        str(path.relative_to(destination)): [path.stat().st_size, path.stat().st_mtime_ns]
+        for path in (destination, *sorted(destination.rglob("*")))
         if path.is_file()
     }
