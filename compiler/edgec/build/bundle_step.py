@@ -70,13 +70,15 @@ def run_bundle(runner: Runner, standing: StandingFolders, key: SigningKey, outpu
     with exclusive(standing.root / f"{plan.bundle_name}.lock"):
         proofs = tuple(load_proof(runner.result(f"prove {a.name}")) for a in plan.artifacts)
         packaging = time.monotonic()
+        # The files beside the bundle count as well: an archive may be that of an older build.
+        beside = [report_path(destination), *([] if archive is None else [archive])]
         facts = standing.facts(destination, action.key)
-        wanted = report_path(destination).exists() and (archive is None or archive.exists())
-        cached = facts is not None and wanted
-        if facts is None or not wanted:
+        cached = facts is not None and all(standing.facts(path, action.key) is not None for path in beside)
+        if facts is None or not cached:
             runner.report(ActionStarted(action.name, action.kind, action.reason))
             facts = _write(runner, proofs, key, destination, archive)
-            standing.remember(destination, action.key, facts)
+            for path in (destination, *beside):
+                standing.remember(path, action.key, facts)
     now = time.monotonic()
     runner.report(ActionFinished(action.name, action.kind, cached=cached, wall_s=now - packaging))
     return Built(

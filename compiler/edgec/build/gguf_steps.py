@@ -15,7 +15,7 @@ from edgec.formats.gguf.layout import GgufLayout
 from edgec.plan.gguf import GgufPlan
 from edgec.plan.model import Action
 from edgec.prove.gguf import prove_decoder, prove_encoder
-from edgec.prove.model import Proof, TensorError
+from edgec.prove.model import Check, Proof, TensorError
 from edgec.source.text import read_text
 from edgec.store.actions import Result, Workspace
 from edgec.store.atomic import write_file
@@ -122,8 +122,7 @@ def refuse_failed(proof: Proof) -> None:
     """Raises ProofError naming every check that missed its threshold."""
     missed = [
         Diagnostic(
-            message=f"{check.name} is {check.measured:.5g} {check.unit}, must be {check.relation} {check.threshold:.5g}"
-            + (f": {check.detail}" if check.detail else ""),
+            message=_missed(check),
             hint=check.hint,
             place=proof.artifact,
         )
@@ -132,6 +131,12 @@ def refuse_failed(proof: Proof) -> None:
     ]
     if missed:
         raise ProofError(*missed)
+
+
+def _missed(check: Check) -> str:
+    unit = f" {check.unit}" if check.unit else ""
+    detail = f": {check.detail}" if check.detail else ""
+    return f"{check.name} is {check.measured:.5g}{unit}, must be {check.relation} {check.threshold:.5g}{detail}"
 
 
 def load_proof(result: Result) -> Proof:
