@@ -120,3 +120,18 @@ def test_an_unwritable_folder_is_a_clear_error(shop, name):
     assert refused.code in (2, 3)
     assert refused.last["diagnostics"][0]["hint"]
     assert (shop.folder / name).read_text() == "in the way"
+
+
+def test_an_archive_is_never_that_of_an_older_build(shop):
+    recipe = shop.recipe()
+    older = shop.run("build", recipe, "--archive")
+    assert older.code == 0, older.err
+    archive = shop.folder / older.last["archive"]
+    before = archive.read_bytes()
+    assert shop.run("build", recipe, "--archive").last["cached"] is True
+    # Without --archive the bundle is a newer one, and the archive beside it is not.
+    shop.run("build", recipe, "--set", "description=newer")
+    newer = shop.run("build", recipe, "--set", "description=newer", "--archive")
+    assert ran(newer) == ["bundle"]
+    assert archive.read_bytes() != before
+    assert shop.run("verify", archive).last["digest"] == newer.last["digest"]
