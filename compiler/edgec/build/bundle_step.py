@@ -11,14 +11,13 @@ from typing import Any
 from edgec.build.gguf_steps import load_proof
 from edgec.build.report_data import report_data
 from edgec.build.run import Runner
-from edgec.build.versions import tool_versions
 from edgec.bundle.content import BundleArtifact, BundleContent, BundleFile, MediaKind
 from edgec.bundle.keys import SigningKey
 from edgec.bundle.write import write_bundle
 from edgec.documents.canonical import sha256_bytes
 from edgec.events import ActionFinished, ActionStarted
 from edgec.plan.gguf import GgufPlan
-from edgec.plan.keys import builder_platform
+from edgec.plan.keys import builder_platform, made_with
 from edgec.plan.plan import Plan
 from edgec.prove.model import Proof
 from edgec.prove.report import render_report
@@ -152,7 +151,7 @@ def _content(
         artifacts=artifacts,
         proofs=tuple(p.model_dump(mode="json") for p in proofs),
         not_verified=tuple(not_verified[k] for k in sorted(not_verified)),
-        tools=tool_versions(),
+        tools=made_with(),
         inputs=_texts(plan),
         development_key=plan.signer.is_development,
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from edgec.build.versions import tool_versions
 from edgec.plan.gguf import GgufPlan
+from edgec.plan.keys import made_with
 from edgec.plan.plan import Plan
 from edgec.prove.model import Proof
 from edgec.prove.report import (
@@ -37,7 +37,7 @@ def report_data(plan: Plan, proofs: tuple[Proof, ...]) -> ReportData:
             licence=identity.licence,
             files=tuple(ReportFile(f.name, f.size_bytes, f.digest) for f in identity.files),
         ),
-        tools=tuple(sorted(tool_versions().items())),
+        tools=tuple(sorted(made_with().items())),
         description=recipe.description,
         key_fingerprint=plan.signer.fingerprint,
         development_key=plan.signer.is_development,

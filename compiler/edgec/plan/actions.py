@@ -18,6 +18,8 @@ from edgec.plan.gguf import GgufPlan
 from edgec.plan.keys import action_key, model_key, source_key
 from edgec.plan.model import Action, Cost
 from edgec.plan.plan import PlannedSource, Signer
+from edgec.prove.held_out import built_in_text
+from edgec.prove.thresholds import demanded, max_tensor_error
 from edgec.recipe.load import LoadedRecipe
 from edgec.recipe.model import Imatrix
 from edgec.source.text import read_text
@@ -159,8 +161,16 @@ class ActionGraph:
         inputs = {"artifact": compiled, "reference": reference}
         if prove.held_out is not None:
             inputs["held_out"] = sha256_bytes(read_text(self.loaded.resolve(prove.held_out), "held-out text").encode())
-        # The text counts by its content, not by its name.
-        settings = {**_plain(prove), "held_out": None, "scheme": artifact.scheme}
+        else:
+            inputs["built_in_text"] = sha256_bytes(built_in_text().encode())
+        settings = {
+            **_plain(prove),
+            # The text counts by its content, not by its name.
+            "held_out": None,
+            "scheme": artifact.scheme,
+            "thresholds": asdict(demanded(artifact.scheme, prove)),
+            "max_tensor_errors": {name: max_tensor_error(name) for name in artifact.layout.bytes_by_type},
+        }
         mapped = artifact.reference.size_bytes + artifact.layout.size_bytes
         return self._add(
             _Draft(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
+from edgec import __version__
 from edgec.documents.canonical import sha256_json
 from edgec.source.model import SourceIdentity
 
@@ -19,14 +20,14 @@ REVISIONS: Mapping[str, int] = {"fetch": 1, "reference": 1, "imatrix": 1, "compi
 # Files of a checkpoint that no weight, token or logit depends on, by how their names start.
 _TEXTS = ("README", "LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
 
-# Tools whose version is part of the result.
+# Tools whose version is part of the result. A bundle names those of all its actions.
 _TOOLS: Mapping[str, tuple[str, ...]] = {
     "fetch": (),
     "reference": (),
     "imatrix": ("xllamacpp",),
     "compile": ("xllamacpp",),
     "prove": ("xllamacpp", "tokenizers"),
-    "bundle": (),
+    "bundle": ("tokenizers", "xllamacpp"),
 }
 
 
@@ -41,6 +42,11 @@ def builder_platform() -> str:
 def tool_versions(kind: str) -> dict[str, str]:
     """Versions of the tools that the results of `kind` depend on."""
     return {name: version(name) for name in _TOOLS[kind]}
+
+
+def made_with() -> dict[str, str]:
+    """Name to version of everything a bundle says it was made with."""
+    return {"edgec": __version__, **tool_versions("bundle")}
 
 
 def action_key(kind: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:

@@ -65,12 +65,11 @@ def make_plan(
 
 
 def _artifacts(loaded: LoadedRecipe, target: Target, source: PlannedSource) -> tuple[GgufPlan, ...]:
-    planned: list[GgufPlan] = []
-    for artifact in loaded.recipe.artifacts:
-        name = f"{artifact.format}-{artifact.quantize.scheme}"
-        same = sum(1 for p in planned if p.settings.quantize.scheme == artifact.quantize.scheme)
-        planned.append(plan_gguf(loaded, target, source.header, artifact, f"{name}-{same + 1}" if same else name))
-    return tuple(planned)
+    # A checked recipe has one artifact per scheme, so that these names differ.
+    return tuple(
+        plan_gguf(loaded, target, source.header, artifact, f"{artifact.format}-{artifact.quantize.scheme}")
+        for artifact in loaded.recipe.artifacts
+    )
 
 
 def refuse_misfits(plan: Plan) -> None:
