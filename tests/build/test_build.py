@@ -96,7 +96,7 @@ def test_a_damaged_bundle_is_written_again(shop):
 
 
 def test_a_model_that_does_not_fit_is_refused_before_anything_is_written(shop):
-    refused = shop.run("build", shop.recipe(), "--set", "context=100000000")
+    refused = shop.run("build", shop.recipe(), "--set", "batch=100000")
     assert refused.code == 2
     assert "does not fit" in refused.last["diagnostics"][0]["message"]
     assert not (shop.folder / "cache" / "store").exists()
