@@ -20,6 +20,7 @@ from edgec.plan.make import make_plan, open_source, refuse_full_disk, refuse_mis
 from edgec.plan.plan import Plan, Signer
 from edgec.recipe.load import LoadedRecipe
 from edgec.store.actions import ActionStore
+from edgec.store.atomic import require_writable
 from edgec.store.digests import DigestCache
 from edgec.store.paths import cache_home, config_home
 from edgec.store.standing import StandingFolders
@@ -108,6 +109,9 @@ def build(
     shop = workshop or Workshop()
     folder = output or Path("artifacts")
     loaded, target = check(recipe, sets=sets, env=shop.env)
+    # Found out now, not after an hour of quantizing.
+    require_writable(folder)
+    require_writable(shop.cache)
     key, is_development = default_signing_key(shop.config, _explicit_key(loaded), shop.env, report=shop.report)
     made = _plan(loaded, target, Signer(key.public.fingerprint, is_development), shop, folder)
     refuse_misfits(made)

@@ -17,7 +17,7 @@ from types import FrameType
 import click
 
 from edgec import __version__
-from edgec.errors import EdgecError, ExitCode
+from edgec.errors import EdgecError, ExitCode, InputError
 from edgec.store.atomic import write_file
 from edgec.store.paths import cache_home
 
@@ -71,18 +71,23 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Runs one command and returns its exit code (see `ExitCode`)."""
     signal.signal(signal.SIGTERM, _interrupt)
-    meta: dict[str, bool] = {}
+    # Looked up here, because a wrong command line fails before its options are read.
+    as_json = "--json" in arguments
     try:
         with cli.make_context("edgec", arguments) as context:
-            meta = context.meta
             cli.invoke(context)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
-        error.show()
+        if as_json:
+            where = getattr(error, "ctx", None)
+            usage = where.get_usage() if isinstance(where, click.Context) else None
+            _show(InputError.of(error.format_message(), hint=usage), as_json=True)
+        else:
+            error.show()
         return int(ExitCode.INPUT)
     except EdgecError as error:
-        _show(error, as_json=meta.get("edgec.json", False))
+        _show(error, as_json=as_json)
         return int(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         click.echo("\ninterrupted; finished steps are kept, the next build goes on from there", err=True)

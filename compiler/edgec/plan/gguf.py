@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from edgec.errors import Diagnostic, InputError
@@ -49,11 +51,13 @@ class GgufPlan:
         return f"reference-{self.reference.digest[7:13]}"
 
 
-def plan_gguf(
-    loaded: LoadedRecipe, target: Target, header: CheckpointHeader, artifact: GgufArtifact, name: str
-) -> GgufPlan:
-    """Plans one GGUF. Raises InputError when the architecture, the tokenizer or a tensor is not supported."""
+def plan_gguf(loaded: LoadedRecipe, target: Target, header: CheckpointHeader, index: int, name: str) -> GgufPlan:
+    """Plans the GGUF that is the recipe's artifact number `index`, to be called `name`.
+
+    Raises InputError when the architecture, the tokenizer or a tensor is not supported.
+    """
     recipe = loaded.recipe
+    artifact = recipe.artifacts[index]
     mapped = map_model(header, name=recipe.name, architecture=recipe.source.architecture)
     template = artifact.tokenizer.chat_template
     vocabulary = map_vocabulary(
@@ -64,21 +68,42 @@ def plan_gguf(
         chat_template=None if template is None else read_text(loaded.resolve(template), "chat template"),
     )
     quantize = artifact.quantize
-    layout = plan_layout(
-        mapped,
-        vocabulary,
-        header.tensors,
-        scheme=quantize.scheme,
-        has_imatrix=quantize.imatrix is not None,
-        overrides=[(o.tensors, o.type) for o in quantize.overrides],
-        shard_size_bytes=artifact.shard_size_mib * 2**20 if artifact.shard_size_mib else None,
-        name=f"{recipe.name}-{quantize.scheme}",
-    )
+    with _placed(loaded, index):
+        layout = plan_layout(
+            mapped,
+            vocabulary,
+            header.tensors,
+            scheme=quantize.scheme,
+            has_imatrix=quantize.imatrix is not None,
+            overrides=[(o.tensors, o.type) for o in quantize.overrides],
+            shard_size_bytes=artifact.shard_size_mib * 2**20 if artifact.shard_size_mib else None,
+            name=f"{recipe.name}-{quantize.scheme}",
+        )
     reference = plan_layout(mapped, vocabulary, header.tensors, scheme="source", name="reference")
     summary = replace(
         _summary(loaded, target, artifact, mapped, layout), name=name, notes=(*mapped.notes, *vocabulary.notes)
     )
     return GgufPlan(name, artifact, mapped, vocabulary, layout, reference, summary)
+
+
+@contextlib.contextmanager
+def _placed(loaded: LoadedRecipe, index: int) -> Iterator[None]:
+    """Gives mistakes of the layout that have no place the line of the recipe that asked for it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(*(_at_line(d, loaded, index) for d in error.diagnostics)) from error
+
+
+def _at_line(mistake: Diagnostic, loaded: LoadedRecipe, index: int) -> Diagnostic:
+    if mistake.span is not None or mistake.place is not None:
+        return mistake
+    where: tuple[str | int, ...] = ("shard_size_mib",) if "shard" in mistake.message else ()
+    for number, override in enumerate(loaded.recipe.artifacts[index].quantize.overrides):
+        if override.tensors in mistake.message:
+            where = ("quantize", "overrides", number, "tensors")
+    span = loaded.span("artifacts", index, *where) or loaded.span("artifacts", index)
+    return replace(mistake, span=span)
 
 
 def serving_runtimes(target: Target, artifact: GgufArtifact) -> dict[str, Runtime]:

@@ -67,8 +67,8 @@ def make_plan(
 def _artifacts(loaded: LoadedRecipe, target: Target, source: PlannedSource) -> tuple[GgufPlan, ...]:
     # A checked recipe has one artifact per scheme, so that these names differ.
     return tuple(
-        plan_gguf(loaded, target, source.header, artifact, f"{artifact.format}-{artifact.quantize.scheme}")
-        for artifact in loaded.recipe.artifacts
+        plan_gguf(loaded, target, source.header, index, f"{artifact.format}-{artifact.quantize.scheme}")
+        for index, artifact in enumerate(loaded.recipe.artifacts)
     )
 
 

@@ -51,6 +51,15 @@ def _free_bytes(path: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
+def require_writable(folder: Path) -> None:
+    """Raises ToolError when `folder` cannot be written to, or not be made; leaves nothing behind."""
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    with explained(folder):
+        Path(tempfile.mkdtemp(prefix=".edgec-", dir=existing)).rmdir()
+
+
 def fsync_folder(folder: Path) -> None:
     """Makes renames within `folder` durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
