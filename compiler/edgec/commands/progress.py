@@ -22,10 +22,10 @@ def _amount(done: int, total: int, unit: str) -> str:
 
 
 class LiveProgress:
-    """A bar per running action, with rate and estimated time left."""
+    """A bar per running action, with rate and estimated time left. `console`: by default standard error."""
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True)
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
