@@ -12,12 +12,13 @@ import platform
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from types import FrameType
 
 import click
 
 from edgec import __version__
-from edgec.errors import EdgecError, ExitCode, InputError
+from edgec.errors import Diagnostic, EdgecError, ExitCode, InputError
 from edgec.store.atomic import write_file
 from edgec.store.paths import cache_home
 
@@ -35,6 +36,8 @@ VERBS = {
     "doctor": "Check this machine and edgec's installation.",
     "clean": "Remove stored results.",
 }
+
+_INTERRUPTED = "interrupted; finished steps are kept, the next build goes on from there"
 
 
 class LazyGroup(click.Group):
@@ -90,14 +93,19 @@ def run(arguments: list[str]) -> int:
         _show(error, as_json=as_json)
         return int(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\ninterrupted; finished steps are kept, the next build goes on from there", err=True)
+        if as_json:
+            _print_error(ExitCode.INTERRUPTED, [Diagnostic(_INTERRUPTED)])
+        else:
+            click.echo(f"\n{_INTERRUPTED}", err=True)
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         # The reader went away (`edgec inspect | head`): not our failure, but nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(ExitCode.OK)
-    except Exception:  # the one place where a bug becomes exit code 1 and a log
-        _show_bug()
+    except Exception as bug:  # the one place where a bug becomes exit code 1 and a log
+        hint = _log_bug()
+        if as_json:
+            _print_error(ExitCode.BUG, [Diagnostic(f"{type(bug).__name__}: {bug}", hint=hint)])
         return int(ExitCode.BUG)
     return int(ExitCode.OK)
 
@@ -108,15 +116,21 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def _show(error: EdgecError, *, as_json: bool) -> None:
     if as_json:
-        diagnostics = [d.as_json() for d in error.diagnostics]
-        click.echo(json.dumps({"event": "error", "exit_code": int(error.exit_code), "diagnostics": diagnostics}))
+        _print_error(error.exit_code, error.diagnostics)
         return
     click.echo(str(error), err=True)
     if len(error.diagnostics) > 1:
         click.echo(f"\n{len(error.diagnostics)} mistakes", err=True)
 
 
-def _show_bug() -> None:
+def _print_error(code: ExitCode, diagnostics: Sequence[Diagnostic]) -> None:
+    """The last line of a command with `--json` that did not end well."""
+    found = [d.as_json() for d in diagnostics]
+    click.echo(json.dumps({"event": "error", "exit_code": int(code), "diagnostics": found}))
+
+
+def _log_bug() -> str:
+    """Writes the bug that is being handled to a log, says so on standard error, and returns what to do about it."""
     log = cache_home() / "logs" / f"bug-{os.getpid()}.log"
     header = f"edgec {__version__}, Python {platform.python_version()}, {platform.platform()}\n\n"
     text = header + traceback.format_exc()
@@ -125,5 +139,7 @@ def _show_bug() -> None:
         write_file(log, text.encode())
     except EdgecError:
         click.echo(text, err=True)
-        return
-    click.echo(f"This is a bug in edgec. Please report it with this file: {log}", err=True)
+        return "This is a bug in edgec. Please report it with what stands on standard error."
+    hint = f"This is a bug in edgec. Please report it with this file: {log}"
+    click.echo(hint, err=True)
+    return hint
