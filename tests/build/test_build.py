@@ -135,3 +135,16 @@ def test_an_archive_is_never_that_of_an_older_build(shop):
     assert ran(newer) == ["bundle"]
     assert archive.read_bytes() != before
     assert shop.run("verify", archive).last["digest"] == newer.last["digest"]
+
+
+def test_a_plan_says_what_runs_and_what_nobody_needs(shop):
+    recipe = shop.recipe()
+    before = shop.run("plan", recipe).last
+    assert all(a["runs"] for a in before["actions"])
+    assert ran(shop.run("build", recipe)) == [a["kind"] for a in before["actions"]]
+    shop.run("clean", "--references")
+    after = shop.run("plan", recipe).last
+    assert [a["kind"] for a in after["actions"] if not a["cached"]] == ["reference"]
+    assert not any(a["runs"] for a in after["actions"])
+    assert after["disk_bytes"] == 0
+    assert ran(shop.run("build", recipe)) == []

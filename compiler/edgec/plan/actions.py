@@ -22,6 +22,7 @@ from edgec.prove.held_out import built_in_text
 from edgec.prove.thresholds import demanded, max_tensor_error
 from edgec.recipe.load import LoadedRecipe
 from edgec.recipe.model import Imatrix
+from edgec.source.hub import bytes_to_download
 from edgec.source.text import read_text
 from edgec.store.actions import ActionStore
 from edgec.target.model import Target
@@ -76,7 +77,6 @@ class ActionGraph:
         """Adds an action once (artifacts share references) and returns its key."""
         key = action_key(draft.kind, draft.settings, draft.inputs)
         if draft.name not in self._actions:
-            cached = self.bundle_stands(key) if draft.kind == "bundle" else self.store.lookup(key) is not None
             self._actions[draft.name] = Action(
                 name=draft.name,
                 kind=draft.kind,
@@ -85,18 +85,26 @@ class ActionGraph:
                 inputs=dict(draft.inputs),
                 settings=dict(draft.settings),
                 reason=draft.reason,
-                cached=cached,
+                cached=self._is_cached(draft, key),
                 cost=draft.cost,
             )
         return key
+
+    def _is_cached(self, draft: _Draft, key: str) -> bool:
+        match draft.kind:
+            case "fetch":
+                return draft.cost.download_bytes == 0
+            case "bundle":
+                return self.bundle_stands(key)
+            case _:
+                return self.store.lookup(key) is not None
 
     def _fetch(self) -> None:
         hub = self.source.hub
         if hub is None:
             return
-        size = sum(f.size_bytes for f in self.source.header.identity.files)
         reason = f"the recipe names {hub.repo} at {hub.revision[:12]}"
-        cost = Cost(download_bytes=size)
+        cost = Cost(download_bytes=bytes_to_download(hub, self.source.header))
         self._add(_Draft("fetch", "fetch", {}, {"source": self._model}, reason, cost=cost))
 
     def _gguf(self, artifact: GgufPlan) -> str:

@@ -99,8 +99,7 @@ def refuse_misfits(plan: Plan) -> None:
 
 def refuse_full_disk(plan: Plan, cache: Path, output: Path) -> None:
     """Raises ToolError when this machine's disk cannot hold what the build writes."""
-    to_do = [a.cost for a in plan.actions if not a.cached]
-    needed = sum(c.output_bytes + c.scratch_bytes + c.download_bytes for c in to_do)
+    needed = plan.bytes_to_write
     folder = cache
     while not folder.exists():
         folder = folder.parent

@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgec.documents.canonical import sha256_bytes
@@ -108,6 +109,16 @@ def fetch_checkpoint(hub: HubSource, *, offline: bool, report: Reporter, licence
     return Checkpoint(header=header, root=cache.snapshot)
 
 
+def bytes_to_download(hub: HubSource, header: CheckpointHeader) -> int:
+    """Size of the files that are not in the cache, judged by their sizes; `fetch_checkpoint` compares digests too."""
+    snapshot = HubCache(hub.repo, hub.revision).snapshot
+    return sum(f.size_bytes for f in header.identity.files if not _has_size(snapshot / f.name, f.size_bytes))
+
+
+def _has_size(path: Path, size_bytes: int) -> bool:
+    return path.is_file() and path.stat().st_size == size_bytes
+
+
 def _online(cache: HubCache, report: Reporter) -> HubFiles:
     # A third of a second to import: not paid by a plan or a build whose commit is known.
     from edgec.source.hub_download import HubFiles  # noqa: PLC0415
@@ -192,7 +203,7 @@ def _tensors(record: HubRecord, index: bytes | None) -> Mapping[str, TensorInfo]
 
 def _has_small_files(cache: HubCache, record: HubRecord) -> bool:
     names = [n for n in record.files if n not in record.headers]
-    sized = all((p := cache.snapshot / n).is_file() and p.stat().st_size == record.files[n].size_bytes for n in names)
+    sized = all(_has_size(cache.snapshot / n, record.files[n].size_bytes) for n in names)
     described = SINGLE in record.headers or INDEX in record.files
     return sized and described and CONFIG in record.files and set(record.headers) <= set(record.files)
 
@@ -212,7 +223,7 @@ def _open_snapshot(hub: HubSource, cache: HubCache, licence: str | None) -> Chec
 
 def _is_present(cache: HubCache, file: SourceFile, digest_file: DigestCache) -> bool:
     path = cache.snapshot / file.name
-    return path.is_file() and path.stat().st_size == file.size_bytes and digest_file(path) == file.digest
+    return _has_size(path, file.size_bytes) and digest_file(path) == file.digest
 
 
 @dataclass(frozen=True)
