@@ -13,7 +13,7 @@ from pathlib import Path
 from edgec.build.bundle_step import Built, run_bundle
 from edgec.build.doctor import Finding, examine
 from edgec.build.run import Runner
-from edgec.bundle.keyring import default_signing_key, find_signing_key
+from edgec.bundle.keyring import default_signing_key, find_signing_key, keys_folder
 from edgec.events import Reporter, silent
 from edgec.plan.check import load_checked
 from edgec.plan.make import make_plan, open_source, refuse_full_disk, refuse_misfits
@@ -22,7 +22,7 @@ from edgec.recipe.load import LoadedRecipe
 from edgec.store.actions import ActionStore
 from edgec.store.atomic import require_writable
 from edgec.store.digests import DigestCache
-from edgec.store.paths import cache_home, config_home
+from edgec.store.paths import CACHE_HINT, CONFIG_HINT, cache_home, config_home
 from edgec.store.standing import StandingFolders
 from edgec.target.model import Target
 
@@ -111,7 +111,9 @@ def build(
     loaded, target = check(recipe, sets=sets, env=shop.env)
     # Found out now, not after an hour of quantizing.
     require_writable(folder)
-    require_writable(shop.cache)
+    require_writable(shop.cache, hint=CACHE_HINT)
+    if find_signing_key(shop.config, _explicit_key(loaded), shop.env) is None:
+        require_writable(keys_folder(shop.config), hint=CONFIG_HINT)
     key, is_development = default_signing_key(shop.config, _explicit_key(loaded), shop.env, report=shop.report)
     made = _plan(loaded, target, Signer(key.public.fingerprint, is_development), shop, folder)
     refuse_misfits(made)

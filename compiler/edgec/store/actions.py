@@ -18,6 +18,7 @@ from typing import Any
 from edgec.documents.canonical import canonical_json, sha256_file
 from edgec.store.atomic import explained, fsync_folder, write_file
 from edgec.store.locks import exclusive
+from edgec.store.paths import CACHE_HINT
 
 _RESULT = "result.json"
 
@@ -75,13 +76,13 @@ class ActionStore:
     @contextlib.contextmanager
     def work(self, key: str, *, waiting: Callable[[], None] | None = None) -> Iterator[Workspace | Result]:
         """Holds `key`: yields a `Workspace` to fill, or the `Result` another process stored meanwhile."""
-        with exclusive(self.root / "locks" / f"{_hex(key)}.lock", waiting=waiting):
+        with exclusive(self.root / "locks" / f"{_hex(key)}.lock", waiting=waiting, hint=CACHE_HINT):
             done = self.lookup(key)
             if done is not None:
                 yield done
                 return
             folder = self._folder("partial", key)
-            with explained(folder):
+            with explained(folder, hint=CACHE_HINT):
                 folder.mkdir(parents=True, exist_ok=True)
             yield Workspace(folder, self._folder("results", key))
 
@@ -100,7 +101,11 @@ class ActionStore:
         folder = self.root / entry
         lock = self.root / "locks" / f"{folder.name}.lock"
         # Whoever held the lock may have turned a partial folder into a result, or cleaned as well.
-        with exclusive(lock), explained(folder), contextlib.suppress(FileNotFoundError):
+        with (
+            exclusive(lock, hint=CACHE_HINT),
+            explained(folder, hint=CACHE_HINT),
+            contextlib.suppress(FileNotFoundError),
+        ):
             shutil.rmtree(folder)
 
     def _folder(self, kind: str, key: str) -> Path:
@@ -119,7 +124,7 @@ class Workspace:
 
         Raises ToolError if a named file is missing, so that no action can succeed without its output.
         """
-        with explained(self.folder):
+        with explained(self.folder, hint=CACHE_HINT):
             keep = set(files)
             for path in sorted(self.folder.iterdir()):
                 if path.name not in keep:

@@ -1,11 +1,13 @@
 """Digests of files that were hashed before, so that nothing-changed builds do not read a model again.
 
 Rule: a remembered digest holds only while size, modification time and inode are the same, and never for a file that
-was modified within two seconds before it was hashed (a later write could keep the same time stamp).
+was modified within two seconds before it was hashed (a later write could keep the same time stamp). Where nothing can
+be written, nothing is remembered.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgec.documents.canonical import canonical_json, sha256_bytes, sha256_file
+from edgec.errors import ToolError
 from edgec.store.atomic import write_file
 
 _RACY_NS = 2_000_000_000
@@ -34,7 +37,9 @@ class DigestCache:
         hashed_at_ns = time.time_ns()
         digest = sha256_file(resolved)
         if _stamp(resolved) == stamp and hashed_at_ns - stamp[1] > _RACY_NS:
-            write_file(entry, canonical_json({"stamp": list(stamp), "digest": digest}))
+            # Without the note (a read-only cache, a full disk) the file is only hashed once more.
+            with contextlib.suppress(ToolError):
+                write_file(entry, canonical_json({"stamp": list(stamp), "digest": digest}))
         return digest
 
 

@@ -12,9 +12,12 @@ from edgec.store.atomic import explained
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Holds the lock `path`; calls `waiting` once if another process holds it. ToolError if it cannot be made."""
-    with explained(path):
+def exclusive(path: Path, *, waiting: Callable[[], None] | None = None, hint: str | None = None) -> Iterator[None]:
+    """Holds the lock `path`; calls `waiting` once if another process holds it.
+
+    Raises ToolError, with `hint`, if it cannot be made.
+    """
+    with explained(path, hint=hint):
         path.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
