@@ -74,14 +74,15 @@ def write_bundle(
     file is not what was recorded or the disk refuses.
     """
     _check_content(content)
-    _check_destination(destination)
     try:
+        _check_destination(destination)
         with scratch_folder(destination) as scratch:
             written = _write_layout(content, scratch, key, report)
+            if archive is not None:
+                # From here, not from the destination: another writer may replace that one at any moment.
+                write_archive(scratch, archive)
             move_in(scratch, destination)
         attestation = _write_attestation(content, destination, written.image_digest, key, run_facts)
-        if archive is not None:
-            write_archive(destination, archive)
     except OSError as error:
         raise atomic.explain(error, destination) from error
     return BundleInfo(
