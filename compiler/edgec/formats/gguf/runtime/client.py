@@ -19,6 +19,7 @@ import numpy.typing as npt
 from edgec.errors import ToolError
 from edgec.formats.gguf.runtime.area import SharedArea, create_area
 from edgec.formats.gguf.runtime.channel import Channel
+from edgec.toolchain.cores import usable_cores
 
 _WORKER = "edgec.formats.gguf.runtime.worker"
 _TEMPLATE_WORKER = "edgec.formats.gguf.runtime.template_worker"
@@ -56,13 +57,6 @@ class InputSums:
     rows: int
 
 
-def usable_threads() -> int:
-    """CPUs this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 class LlamaProcess:
     """A GGUF opened by llama.cpp in a child process.
 
@@ -92,7 +86,7 @@ class LlamaProcess:
         try:
             reply = self._ask(
                 "open", model=str(model), n_ctx=n_ctx, n_batch=n_batch, embeddings=embeddings, collect=collect,
-                threads=threads or usable_threads(),
+                threads=threads or usable_cores(),
             )  # fmt: skip
         except BaseException:
             self.close(keep_log=True)
