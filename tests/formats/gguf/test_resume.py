@@ -146,6 +146,24 @@ def test_the_journal_is_not_believed(
     assert kept_bytes == sum(t.nbytes for t in layout.tensors if t.name not in lost)
 
 
+@pytest.mark.parametrize("damage", [b"\0" * 40, b"[]", b'{"name": "blk.0"}', b"\xff\xfe"])
+def test_a_damaged_line_ends_the_journal(
+    checkpoint: Checkpoint,
+    layout: GgufLayout,
+    whole: CompiledGguf,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: bytes,
+) -> None:
+    path = _finished_but_for_the_end(checkpoint, layout, tmp_path, monkeypatch)
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([*lines[:3], damage, *lines[4:]]) + b"\n")
+    made, kept_bytes = _again(checkpoint, layout, tmp_path)
+    assert made == whole
+    believed = {json.loads(line)["name"] for line in lines[1:3]}
+    assert kept_bytes == sum(t.nbytes for t in layout.tensors if t.name in believed)
+
+
 def test_another_output_in_the_folder_is_made_anew(
     checkpoint: Checkpoint, layout: GgufLayout, whole: CompiledGguf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
