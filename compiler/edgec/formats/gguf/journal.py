@@ -82,11 +82,9 @@ class Journal:
         found: list[TensorResult] = []
         # What follows the last newline was cut by the kill.
         for line in lines[1:-1]:
-            try:
-                found.append(TensorResult(**json.loads(line)))
-            except (ValueError, TypeError):
-                # Damaged, as a lost write leaves it: this tensor and those after it are made again.
+            if (entry := _parse(line)) is None:
                 break
+            found.append(entry)
         return found
 
     def _is_true(self, result: TensorResult, tensor: TensorPlan) -> bool:
