@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from edgec.bundle.keys import PublicKey, SigningKey, TrustedKey
 from edgec.bundle.verify import verify_bundle
+from edgec.documents.canonical import canonical_json
 from edgec.errors import ExitCode, InputError, ProofError
 
 Copy = Callable[[Path], Path]
@@ -202,7 +203,7 @@ def test_a_forged_hint_does_not_help(bundle: Bundle, copy_of: Copy) -> None:
     other = derived_key(7).public
     signature = json.loads((folder / "model.sig").read_bytes())
     signature["verificationMaterial"]["publicKey"]["hint"] = other.fingerprint.removeprefix("sha256:")
-    (folder / "model.sig").write_text(json.dumps(signature))
+    (folder / "model.sig").write_bytes(canonical_json(signature))
     refused(folder, other, "does not match what it signs")
 
 
