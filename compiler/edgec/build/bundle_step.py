@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgec.build.built import Built, beside, built_from, facts_of, report_path, standing_facts
 from edgec.build.gguf_steps import load_proof
 from edgec.build.report_data import report_data
 from edgec.build.run import Runner
@@ -40,57 +40,34 @@ _CARRIED: Mapping[str, MediaKind] = {
 REPORT_FILE = "report.html"
 
 
-@dataclass(frozen=True)
-class Built:
-    """A finished build. `digest` is the bundle's OCI manifest digest; `cached`: the bundle stood there already."""
-
-    plan: Plan
-    path: Path
-    report: Path
-    archive: Path | None
-    digest: str
-    size_bytes: int
-    proofs: tuple[Proof, ...]
-    cached: bool
-    wall_s: float
-
-
-def report_path(destination: Path) -> Path:
-    """Where a person finds the report of the bundle at `destination`: beside it."""
-    return destination.with_name(destination.name + ".report.html")
-
-
-def run_bundle(runner: Runner, standing: StandingFolders, key: SigningKey, output: Path, archive: Path | None) -> Built:
-    """Makes sure that the plan's bundle stands under `output`, proven and signed."""
+def run_bundle(
+    runner: Runner,
+    standing: StandingFolders,
+    *,
+    key: SigningKey,
+    destination: Path,
+    archive: Path | None,
+    fingerprint: str,
+) -> Built:
+    """Makes sure that the plan's bundle stands at `destination`, proven and signed; remembers it by its fingerprint."""
     started = time.monotonic()
     plan = runner.plan
-    destination = output / plan.bundle_name
     action = plan.action("bundle")
     with exclusive(standing.root / f"{plan.bundle_name}.lock"):
-        proofs = tuple(load_proof(runner.result(f"prove {a.name}")) for a in plan.artifacts)
+        # Another build may have made it while this one waited.
+        facts = standing_facts(standing, destination, archive, fingerprint)
+        cached = facts is not None
         packaging = time.monotonic()
-        # The files beside the bundle count as well: an archive may be that of an older build.
-        beside = [report_path(destination), *([] if archive is None else [archive])]
-        facts = standing.facts(destination, action.key)
-        cached = facts is not None and all(standing.facts(path, action.key) is not None for path in beside)
-        if facts is None or not cached:
+        if facts is None:
+            proofs = tuple(load_proof(runner.result(f"prove {a.name}")) for a in plan.artifacts)
+            packaging = time.monotonic()
             runner.report(ActionStarted(action.name, action.kind, action.reason))
             facts = _write(runner, proofs, key, destination, archive)
-            for path in (destination, *beside):
-                standing.remember(path, action.key, facts)
+            for path in beside(destination, archive):
+                standing.remember(path, fingerprint, facts)
     now = time.monotonic()
     runner.report(ActionFinished(action.name, action.kind, cached=cached, wall_s=now - packaging))
-    return Built(
-        plan=plan,
-        path=destination,
-        report=report_path(destination),
-        archive=archive,
-        digest=str(facts["digest"]),
-        size_bytes=int(facts["size_bytes"]),
-        proofs=proofs,
-        cached=cached,
-        wall_s=now - started,
-    )
+    return built_from(facts, destination, archive, cached=cached, wall_s=now - started)
 
 
 def _write(
@@ -110,7 +87,7 @@ def _write(
     content = _content(plan, tuple(files), tuple(artifacts), proofs)
     info = write_bundle(content, destination, key=key, report=runner.report, archive=archive)
     write_file(report_path(destination), page)
-    return {"digest": info.digest, "size_bytes": info.size_bytes}
+    return facts_of(plan, proofs, info.digest, info.size_bytes)
 
 
 def _carried(plan: Plan) -> list[tuple[str, MediaKind]]:

@@ -6,7 +6,7 @@ quantizes again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -48,13 +48,13 @@ class _Draft:
 
 @dataclass(frozen=True)
 class ActionGraph:
-    """Makes the actions of one build. `bundle_stands(key)`: whether that bundle stands in its place already."""
+    """Makes the actions of one build. `bundle_stands`: whether the bundle of exactly this build stands in its place."""
 
     loaded: LoadedRecipe
     target: Target
     source: PlannedSource
     store: ActionStore
-    bundle_stands: Callable[[str], bool]
+    bundle_stands: bool
     signer: Signer
     _actions: dict[str, Action] = field(default_factory=dict)
 
@@ -95,7 +95,7 @@ class ActionGraph:
             case "fetch":
                 return draft.cost.download_bytes == 0
             case "bundle":
-                return self.bundle_stands(key)
+                return self.bundle_stands
             case _:
                 return self.store.lookup(key) is not None
 
