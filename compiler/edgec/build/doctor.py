@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -17,8 +16,9 @@ from pathlib import Path
 
 from edgec.bundle.keyring import find_signing_key, keys_folder
 from edgec.errors import EdgecError
-from edgec.store.atomic import existing_part, require_writable
+from edgec.store.atomic import free_bytes, require_writable
 from edgec.store.paths import CACHE_HINT, CONFIG_HINT
+from edgec.toolchain.cores import usable_cores
 from edgec.toolchain.process import run_tool
 
 _MIN_FREE_GIB = 2.0
@@ -45,7 +45,7 @@ def examine(cache: Path, config: Path, env: Mapping[str, str]) -> tuple[Finding,
         _cache(cache),
         _disk(cache),
         _memory(),
-        Finding("cores", str(len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else "?", True, False),
+        Finding("cores", str(usable_cores()), True, False),
         _key(config, env),
         _hub(env),
     )
@@ -80,7 +80,7 @@ def _cache(cache: Path) -> Finding:
 
 
 def _disk(cache: Path) -> Finding:
-    free_gib = shutil.disk_usage(existing_part(cache)).free / 2**30
+    free_gib = free_bytes(cache) / 2**30
     hint = "`edgec clean` empties the store; EDGEC_CACHE moves it to a larger disk"
     return Finding("disk", f"{free_gib:.1f} GiB free at {cache}", free_gib >= _MIN_FREE_GIB, False, hint)
 

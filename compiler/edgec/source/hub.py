@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from edgec.source.layout import (
 from edgec.source.local import open_local, read_small_file
 from edgec.source.model import Checkpoint, CheckpointHeader, SourceFile, SourceIdentity, TensorInfo
 from edgec.source.safetensors import LENGTH_BYTES, header_bytes, parse_header, read_header
+from edgec.store.atomic import free_bytes
 from edgec.store.digests import DigestCache
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def fetch_checkpoint(hub: HubSource, *, offline: bool, report: Reporter, licence
     """
     header = fetch_header(hub, offline=offline, licence=licence, report=report)
     cache = HubCache(hub.repo, hub.revision)
-    digest_file = DigestCache(cache.own / "digests")
+    digest_file = weight_digests(hub)
     weights = [f for f in header.identity.files if f.name not in header.files and f.name != INDEX]
     missing = [f for f in weights if not _is_present(cache, f, digest_file)]
     if missing and offline:
@@ -107,6 +107,11 @@ def fetch_checkpoint(hub: HubSource, *, offline: bool, report: Reporter, licence
             done += file.size_bytes
     _check_headers(header, cache, weights)
     return Checkpoint(header=header, root=cache.snapshot)
+
+
+def weight_digests(hub: HubSource) -> DigestCache:
+    """Remembered digests of the commit's files in the Hugging Face cache."""
+    return DigestCache(HubCache(hub.repo, hub.revision).own / "digests")
 
 
 def bytes_to_download(hub: HubSource, header: CheckpointHeader) -> int:
@@ -213,7 +218,7 @@ def _open_snapshot(hub: HubSource, cache: HubCache, licence: str | None) -> Chec
     if not (cache.snapshot / CONFIG).is_file():
         raise _not_cached(hub, cache, [CONFIG])
     try:
-        local = open_local(cache.snapshot, licence=licence, digest_file=DigestCache(cache.own / "digests"))
+        local = open_local(cache.snapshot, licence=licence, digest_file=weight_digests(hub))
     except InputError as error:
         hint = f"`hf download {hub.repo} --revision {hub.revision}` completes it; or build without --offline"
         raise InputError(*(dataclasses.replace(d, hint=hint) for d in error.diagnostics)) from error
@@ -239,12 +244,9 @@ class _Meter:
 
 
 def _check_space(cache: HubCache, missing: list[SourceFile]) -> None:
-    folder = cache.root
-    while not folder.exists():
-        folder = folder.parent
     partial = [cache.partial(f.digest.removeprefix("sha256:")) for f in missing]
     need = sum(f.size_bytes for f in missing) - sum(p.stat().st_size for p in partial if p.is_file())
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(cache.root)
     if need + _SPARE_BYTES > free:
         raise ToolError.of(
             f"the download needs {need >> 20} MiB, {free >> 20} MiB are free",

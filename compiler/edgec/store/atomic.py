@@ -29,7 +29,7 @@ def explain(error: OSError, path: Path, *, hint: str | None = None) -> ToolError
     """The `ToolError` for an `OSError` met while writing `path`; `hint`: what to do when the place itself is wrong."""
     place = str(path)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        free_mib = _free_bytes(path) >> 20
+        free_mib = free_bytes(path) >> 20
         return ToolError.of(
             f"no space left on the disk ({free_mib} MiB free)",
             place=place,
@@ -54,7 +54,8 @@ def existing_part(path: Path) -> Path:
     return Path(path.anchor or ".")
 
 
-def _free_bytes(path: Path) -> int:
+def free_bytes(path: Path) -> int:
+    """Free bytes of the disk on which `path` is or would be."""
     return shutil.disk_usage(existing_part(path)).free
 
 
