@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,21 @@ def test_the_same_folder_by_another_way_is_the_same(standing: StandingFolders, b
     assert standing.facts(bundle / ".." / "bundle", KEY) == FACTS
 
 
+def _edit_keeping_time(path: Path) -> None:
+    mtime_ns = path.stat().st_mtime_ns
+    # The kernel's clock for files may stand still for some milliseconds.
+    time.sleep(0.02)
+    path.write_bytes(b"xyz")
+    os.utime(path, ns=(mtime_ns, mtime_ns))
+
+
+def _replace_keeping_time(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(b"xyz")
+    os.utime(other, ns=(0, path.stat().st_mtime_ns))
+    other.replace(path)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -49,13 +65,30 @@ def test_the_same_folder_by_another_way_is_the_same(standing: StandingFolders, b
         lambda b: (b / "blobs" / "new").write_bytes(b""),
         lambda b: (b / "blobs" / "a").unlink(),
         lambda b: (b / "blobs" / "a").rename(b / "blobs" / "b"),
+        lambda b: (b / "blobs" / "empty").mkdir(),
+        lambda b: (b / "link").symlink_to("nowhere"),
+        lambda b: _edit_keeping_time(b / "blobs" / "a"),
+        lambda b: _replace_keeping_time(b / "blobs" / "a"),
         shutil.rmtree,
     ],
-    ids=["size", "time", "added", "removed", "renamed", "gone"],
+    ids=["size", "time", "added", "removed", "renamed", "folder", "link", "edited", "replaced", "gone"],
 )
 def test_any_change_ends_it(standing: StandingFolders, bundle: Path, change: Callable[[Path], object]) -> None:
     change(bundle)
     assert standing.facts(bundle, KEY) is None
+
+
+def test_links_to_a_stored_file_may_come_and_go(standing: StandingFolders, bundle: Path, tmp_path: Path) -> None:
+    # A second bundle with the same weights links to them, and `edgec clean` removes the store's own link.
+    blob, stored = bundle / "blobs" / "a", tmp_path / "stored"
+    os.link(blob, stored)
+    assert standing.facts(bundle, KEY) == FACTS
+    standing.remember(bundle, KEY, FACTS)
+    os.link(blob, tmp_path / "another bundle")
+    assert standing.facts(bundle, KEY) == FACTS
+    (tmp_path / "another bundle").unlink()
+    stored.unlink()
+    assert standing.facts(bundle, KEY) == FACTS
 
 
 def test_a_file_stands_like_a_folder(tmp_path: Path) -> None:
