@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgec.documents.canonical import sha256_bytes
-from edgec.errors import InputError
 from edgec.events import Reporter
-from edgec.plan.keys import source_key
 from edgec.plan.plan import Plan
 from edgec.source.hub import fetch_checkpoint, weight_digests
 from edgec.source.model import Checkpoint
@@ -43,18 +41,7 @@ class StepContext:
                 self._checkpoint = Checkpoint(source.header, source.folder)
             else:
                 raise ValueError("a planned source has a folder or a hub repository")
-            self._refuse_changed(self._checkpoint)
         return self._checkpoint
-
-    def _refuse_changed(self, found: Checkpoint) -> None:
-        """Results are stored under keys of what was planned, so nothing else may be compiled."""
-        planned = self.plan.source.header.identity
-        if source_key(found.header.identity) != source_key(planned):
-            raise InputError.of(
-                "the checkpoint changed after the build was planned",
-                place=str(found.root),
-                hint="wait until nothing writes to it, then build again",
-            )
 
     def weights_unchanged(self) -> AbstractContextManager[None]:
         """Read weights within: raises InputError if they are not those the plan was made for, before or afterwards."""
