@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from edgec.plan.plan import Plan, PlannedSource, Signer
 from edgec.recipe.load import LoadedRecipe
 from edgec.store.actions import ActionStore
 from edgec.store.atomic import require_writable
-from edgec.store.digests import DigestCache
+from edgec.store.digests import NOT_HASHED, DigestCache
 from edgec.store.paths import CACHE_HINT, CONFIG_HINT, cache_home, config_home
 from edgec.store.standing import StandingFolders
 from edgec.target.model import Target
@@ -48,7 +48,7 @@ class Workshop:
     @property
     def digests(self) -> DigestCache:
         """Remembered file digests."""
-        return DigestCache(self.cache / "digests")
+        return DigestCache(self.cache / "digests", self.report)
 
     @property
     def standing(self) -> StandingFolders:
@@ -76,7 +76,7 @@ def plan(
     key = find_signing_key(shop.config, _explicit_key(loaded), shop.env)
     # Planning makes nothing, not even the development key that a build would make.
     signer = Signer("to be made", True) if key is None else Signer(key[0].public.fingerprint, key[1])
-    source = _source(loaded, shop)
+    source = _source(loaded, shop, shop.digests.peek)
     fingerprint = build_fingerprint(loaded, target, source, signer, shop.digests)
     destination = (output or Path("artifacts")) / bundle_name(loaded, target)
     stands = standing_facts(shop.standing, destination, None, fingerprint) is not None
@@ -88,8 +88,17 @@ def _explicit_key(loaded: LoadedRecipe) -> Path | None:
     return None if key is None else loaded.resolve(key)
 
 
-def _source(loaded: LoadedRecipe, shop: Workshop) -> PlannedSource:
-    return open_source(loaded, offline=shop.offline, digest_file=shop.digests, report=shop.report)
+def _source(loaded: LoadedRecipe, shop: Workshop, digest_file: Callable[[Path], str]) -> PlannedSource:
+    return open_source(loaded, offline=shop.offline, digest_file=digest_file, report=shop.report)
+
+
+def _digested(loaded: LoadedRecipe, target: Target, signer: Signer, shop: Workshop) -> PlannedSource:
+    """The source with every digest. A misfit is refused before a large file is read for it."""
+    peeked = _source(loaded, shop, shop.digests.peek)
+    if all(f.digest != NOT_HASHED for f in peeked.header.identity.files):
+        return peeked
+    refuse_misfits(make_plan(loaded, target, peeked, shop.store, bundle_stands=False, signer=signer))
+    return _source(loaded, shop, shop.digests)
 
 
 def build(
@@ -115,7 +124,7 @@ def build(
         require_writable(keys_folder(shop.config), hint=CONFIG_HINT)
     key, is_development = default_signing_key(shop.config, _explicit_key(loaded), shop.env, report=shop.report)
     signer = Signer(key.public.fingerprint, is_development)
-    source = _source(loaded, shop)
+    source = _digested(loaded, target, signer, shop)
     name = bundle_name(loaded, target)
     tar = folder / f"{name}.tar" if archive else None
     # Nothing changed: said without reading a vocabulary of 150000 tokens.
