@@ -145,6 +145,7 @@ def test_control_c_stops_at_once_and_can_be_resumed(
     ids=["zeros", "garbage", "too little", "not UTF-8", "a list", "a number", "deep"],
 )
 def test_a_damaged_journal_ends_at_the_damage(
+    *,
     checkpoint: Checkpoint,
     layout: GgufLayout,
     whole: CompiledGguf,
@@ -163,6 +164,7 @@ def test_a_damaged_journal_ends_at_the_damage(
 
 @pytest.mark.parametrize("content", [b"\0" * 4096, b"\xff\xfe\n", b""], ids=["zeros", "not UTF-8", "empty"])
 def test_a_journal_without_its_first_line_is_none(
+    *,
     checkpoint: Checkpoint,
     layout: GgufLayout,
     whole: CompiledGguf,

@@ -29,6 +29,7 @@ from edgec.formats.gguf.output import OutputFiles
 from edgec.formats.gguf.slabs import Slab, SlabResult, SlabWorker, slabs_of
 from edgec.source.model import Checkpoint
 from edgec.source.reader import TensorReader
+from edgec.source.unchanged import weight_stamps
 from edgec.toolchain.cores import usable_cores
 
 
@@ -96,7 +97,9 @@ def compile_gguf(
 
 def _journal_key(checkpoint: Checkpoint, layout: GgufLayout, imatrix: Imatrix | None) -> str:
     sources = [[f.name, f.digest] for f in checkpoint.header.identity.files]
-    return sha256_json([layout.digest, sources, imatrix.digest if imatrix is not None else None])
+    # The digests say what was planned; the stamps, that what is listed was read from these very files.
+    stamps = weight_stamps(checkpoint)
+    return sha256_json([layout.digest, sources, stamps, imatrix.digest if imatrix is not None else None])
 
 
 def _compiled(tensor: TensorPlan, result: TensorResult) -> CompiledTensor:
