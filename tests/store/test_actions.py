@@ -171,6 +171,15 @@ def test_entries_are_named_sized_and_removed(store: ActionStore) -> None:
     assert store.lookup(KEY) is None
 
 
+def test_a_discarded_result_is_made_again(store: ActionStore) -> None:
+    fill(store)
+    store.discard(KEY)
+    assert store.lookup(KEY) is None
+    store.discard(KEY)
+    with store.work(KEY) as work:
+        assert isinstance(work, Workspace)
+
+
 def test_cleaning_waits_for_work_and_takes_what_is_gone_as_done(store: ActionStore, other_process: Start) -> None:
     worker: subprocess.Popen[str] = other_process(at_work(store, then="work.commit({'model.gguf': None}, {})"))
     (entry,) = store.entries()

@@ -108,6 +108,10 @@ class ActionStore:
         ):
             shutil.rmtree(folder)
 
+    def discard(self, key: str) -> None:
+        """Forgets the result of `key`, so that its action runs again; waits for a process at work on it."""
+        self.remove(f"results/{_hex(key)}")
+
     def _folder(self, kind: str, key: str) -> Path:
         return self.root / kind / _hex(key)
 
