@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -73,7 +74,9 @@ def test_a_failed_proof_writes_no_bundle(shop):
     assert failed.last["event"] == "error"
     assert "KL" in failed.last["diagnostics"][0]["message"]
     assert failed.last["diagnostics"][0]["hint"]
-    assert not (shop.folder / "artifacts").exists()
+    assert [p.name for p in (shop.folder / "artifacts").iterdir()] == ["small-1.0.0-pi5-8gb.failed.report.html"]
+    assert shop.run("build", recipe).code == 0
+    assert not (shop.folder / "artifacts" / "small-1.0.0-pi5-8gb.failed.report.html").exists()
 
 
 def test_a_failed_proof_keeps_the_older_bundle(shop):
@@ -93,6 +96,26 @@ def test_a_damaged_bundle_is_written_again(shop):
     again = shop.run("build", recipe)
     assert ran(again) == ["bundle"]
     assert digests(bundle) == before
+
+
+def test_a_stored_result_that_rotted_is_made_again(shop):
+    recipe = shop.recipe()
+    first = shop.run("build", recipe)
+    (stored,) = [p for p in (shop.folder / "cache/store/results").rglob("*.gguf") if "reference" not in p.name]
+    before = stored.stat()
+    stored.chmod(0o644)
+    with stored.open("r+b") as file:
+        file.seek(before.st_size - 100)
+        file.write(b"rot")
+    # What a disk does: no time stamp tells of it.
+    os.utime(stored, ns=(before.st_atime_ns, before.st_mtime_ns))
+    stored.chmod(0o444)
+    subprocess.run(["rm", "-rf", shop.folder / "artifacts"], check=True)
+    again = shop.run("build", recipe)
+    assert again.code == 0, again.err
+    assert ran(again) == ["bundle", "compile", "prove"]
+    assert again.last["digest"] == first.last["digest"]
+    assert shop.run("verify", shop.folder / again.last["bundle"]).code == 0
 
 
 def test_a_model_that_does_not_fit_is_refused_before_anything_is_written(shop):

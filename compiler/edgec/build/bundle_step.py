@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from edgec.build.built import Built, beside, built_from, facts_of, report_path, standing_facts
-from edgec.build.gguf_steps import load_proof
+from edgec.build.gguf_steps import QualityError, load_proof
 from edgec.build.report_data import report_data
 from edgec.build.run import Runner
 from edgec.bundle.content import BundleArtifact, BundleContent, BundleFile, MediaKind
 from edgec.bundle.keys import SigningKey
-from edgec.bundle.write import write_bundle
+from edgec.bundle.write import FileChangedError, write_bundle
 from edgec.documents.canonical import sha256_bytes
+from edgec.errors import Diagnostic
 from edgec.events import ActionFinished, ActionStarted
 from edgec.plan.gguf import GgufPlan
 from edgec.plan.keys import builder_platform, made_with
@@ -59,15 +60,35 @@ def run_bundle(
         cached = facts is not None
         packaging = time.monotonic()
         if facts is None:
-            proofs = tuple(load_proof(runner.result(f"prove {a.name}")) for a in plan.artifacts)
+            proofs = _proofs(runner, destination)
             packaging = time.monotonic()
             runner.report(ActionStarted(action.name, action.kind, action.reason))
-            facts = _write(runner, proofs, key, destination, archive)
+            try:
+                facts = _write(runner, proofs, key, destination, archive)
+            except FileChangedError as changed:
+                # Once: a disk that spoils the same file again is a matter for a person.
+                if not runner.discard(changed.file):
+                    raise
+                facts = _write(runner, _proofs(runner, destination), key, destination, archive)
             for path in beside(destination, archive):
                 standing.remember(path, fingerprint, facts)
     now = time.monotonic()
     runner.report(ActionFinished(action.name, action.kind, cached=cached, wall_s=now - packaging))
     return built_from(facts, destination, archive, cached=cached, wall_s=now - started)
+
+
+def _proofs(runner: Runner, destination: Path) -> tuple[Proof, ...]:
+    """The proofs of all artifacts. A missed one leaves its report beside where the bundle would be."""
+    page = destination.with_name(destination.name + ".failed.report.html")
+    try:
+        proofs = tuple(load_proof(runner.result(f"prove {a.name}")) for a in runner.plan.artifacts)
+    except QualityError as missed:
+        write_file(page, render_report(report_data(runner.plan, (missed.proof,))).encode())
+        raise QualityError(
+            missed.proof, *missed.diagnostics, Diagnostic(message="no bundle was written", hint=f"open {page}")
+        ) from missed
+    page.unlink(missing_ok=True)
+    return proofs
 
 
 def _write(

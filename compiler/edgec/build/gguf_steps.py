@@ -123,8 +123,16 @@ def _errors(compiled: Result) -> tuple[TensorError, ...]:
     )
 
 
+class QualityError(ProofError):
+    """A proof that missed; carries it for the report."""
+
+    def __init__(self, proof: Proof, *diagnostics: Diagnostic) -> None:
+        super().__init__(*diagnostics)
+        self.proof = proof
+
+
 def refuse_failed(proof: Proof) -> None:
-    """Raises ProofError naming every check that missed its threshold."""
+    """Raises QualityError naming every check that missed its threshold."""
     missed = [
         Diagnostic(
             message=_missed(check),
@@ -135,7 +143,7 @@ def refuse_failed(proof: Proof) -> None:
         if not check.passed
     ]
     if missed:
-        raise ProofError(*missed)
+        raise QualityError(proof, *missed)
 
 
 def _missed(check: Check) -> str:

@@ -30,7 +30,7 @@ def report_data(plan: Plan, proofs: tuple[Proof, ...]) -> ReportData:
         version=recipe.version,
         target=plan.target.name,
         target_title=plan.target.title,
-        artifacts=tuple(_artifact(plan, a, p) for a, p in zip(plan.artifacts, proofs, strict=True)),
+        artifacts=tuple(_artifact(plan, a, p) for a, p in _proven(plan, proofs)),
         source=ReportSource(
             uri=identity.uri,
             revision=identity.revision,
@@ -43,6 +43,12 @@ def report_data(plan: Plan, proofs: tuple[Proof, ...]) -> ReportData:
         development_key=plan.signer.is_development,
         disk=ReportDisk(disk.bundle_mib, disk.copies, disk.needed_mib, disk.free_mib),
     )
+
+
+def _proven(plan: Plan, proofs: tuple[Proof, ...]) -> list[tuple[GgufPlan, Proof]]:
+    """The artifacts that have a proof: all of them, but for the report of a failed one."""
+    by_name = {p.artifact: p for p in proofs}
+    return [(a, by_name[a.name]) for a in plan.artifacts if a.name in by_name]
 
 
 def _artifact(plan: Plan, artifact: GgufPlan, proof: Proof) -> ReportArtifact:

@@ -56,6 +56,8 @@ def action_key(kind: str, settings: Mapping[str, Any], inputs: Mapping[str, str]
     return sha256_json(
         {
             "kind": kind,
+            # A release is built and proven by its own code, never by an older one's results.
+            "edgec": __version__,
             "revision": REVISIONS[kind],
             "settings": dict(settings),
             "inputs": dict(inputs),
