@@ -210,6 +210,32 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(run: Run) -> None:
     assert path.read_bytes() == WEIGHTS
 
 
+@pytest.mark.parametrize("lfs", [(".safetensors",), (".safetensors", ".json")])
+@pytest.mark.parametrize("as_plain_file", [False, True])
+def test_a_small_file_changed_in_the_cache_is_never_used(
+    run: Run, hub_server: HubServer, tmp_path: Path, lfs: tuple[str, ...], as_plain_file: bool
+) -> None:
+    hub_server.lfs = lfs
+    first = run("header")
+    path = cache_of(tmp_path) / "snapshots" / COMMIT / "config.json"
+    content = path.read_bytes()
+    changed = content.replace(b"10000.0", b"90000.0")
+    assert len(changed) == len(content)
+    assert changed != content
+    if as_plain_file:
+        path.unlink()
+    path.write_bytes(changed)
+    for verb in ("header", "checkpoint"):
+        out = run(verb, offline=True)
+        assert out["error"] == "InputError"
+        assert f"config.json in the Hugging Face cache is not what commit {COMMIT[:12]} holds" in out["text"]
+        assert "run once without --offline" in out["text"]
+    assert path.read_bytes() == changed
+    assert run("header") == first
+    assert path.read_bytes() == content
+    assert run("header", offline=True) == first
+
+
 def test_no_access_without_a_token(run: Run, hub_server: HubServer) -> None:
     hub_server.faults.required_token = TOKEN
     out = run("header")

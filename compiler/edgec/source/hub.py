@@ -65,8 +65,10 @@ def fetch_header(
 ) -> CheckpointHeader:
     """Everything of the checkpoint but its weights; transfers no weights.
 
-    A commit seen before is read from the cache without a connection. `licence`: what the recipe says; without it the
-    model card's. Raises InputError (not a usable checkpoint, no access, offline and not in the cache) or ToolError.
+    A commit seen before is read from the cache without a connection; each small file must still be what the commit
+    holds, and one that is not is fetched again, or refused when `offline`. `licence`: what the recipe says;
+    without it the model card's. Raises InputError (not a usable checkpoint, no access, offline and not in the cache)
+    or ToolError.
     """
     if not _COMMIT.fullmatch(hub.revision):
         raise InputError.of(
@@ -74,12 +76,13 @@ def fetch_header(
         )
     cache = HubCache(hub.repo, hub.revision)
     record = cache.load()
-    if record is not None and _has_small_files(cache, record):
-        return _assemble(hub, cache, record, licence)
+    contents = None if record is None else _small_files(cache, record, refuse_changed=offline)
+    if record is not None and contents is not None:
+        return _assemble(hub, record, contents, licence)
     if offline:
         return _open_snapshot(hub, cache, licence).header
-    record = _ask(_online(cache, report), hub)
-    header = _assemble(hub, cache, record, licence)
+    record, contents = _ask(_online(cache, report), hub)
+    header = _assemble(hub, record, contents, licence)
     cache.save(record)
     return header
 
@@ -131,8 +134,8 @@ def _online(cache: HubCache, report: Reporter) -> HubFiles:
     return HubFiles(cache, report)
 
 
-def _ask(online: HubFiles, hub: HubSource) -> HubRecord:
-    """What the hub says about the commit; leaves its small files in the cache."""
+def _ask(online: HubFiles, hub: HubSource) -> tuple[HubRecord, dict[str, bytes]]:
+    """What the hub says about the commit, and the contents of its small files, which are left in the cache."""
     listed = online.client.list_files()
     place = f"{hub.repo}@{hub.revision[:12]}"
     if CONFIG not in listed:
@@ -158,10 +161,8 @@ def _ask(online: HubFiles, hub: HubSource) -> HubRecord:
             )
         used[shard] = listed[shard]
     headers = {shard: _read_remote_header(online.client, listed[shard]) for shard in shards}
-    for name in sorted(used):
-        if name not in shards:
-            online.read_small(used[name])
-    return HubRecord(files=dict(sorted(used.items())), headers=headers)
+    contents = {n: online.read_small(used[n]) for n in sorted(used) if n not in shards}
+    return HubRecord(files=dict(sorted(used.items())), headers=headers), contents
 
 
 def _read_remote_header(client: HubClient, file: RepoFile) -> str:
@@ -174,13 +175,14 @@ def _read_remote_header(client: HubClient, file: RepoFile) -> str:
     return data[LENGTH_BYTES:end].decode()
 
 
-def _assemble(hub: HubSource, cache: HubCache, record: HubRecord, licence: str | None) -> CheckpointHeader:
-    """The header of a commit from its record and the small files in the cache."""
-    files = {n: read_small_file(cache.snapshot / n, n) for n in record.files if small_file_limit(n) is not None}
+def _assemble(
+    hub: HubSource, record: HubRecord, contents: Mapping[str, bytes], licence: str | None
+) -> CheckpointHeader:
+    """The header of a commit from its record and the contents of its small files, which were checked."""
+    files = {n: data for n, data in contents.items() if n != INDEX}
     config = parse_object(files[CONFIG], CONFIG)
     check_config(config)
-    index = read_small_file(cache.snapshot / INDEX, INDEX, MAX_INDEX_BYTES) if INDEX in record.files else None
-    contents = files if index is None else files | {INDEX: index}
+    index = contents.get(INDEX)
     identity = SourceIdentity(
         uri=hub.uri,
         revision=hub.revision,
@@ -206,11 +208,30 @@ def _tensors(record: HubRecord, index: bytes | None) -> Mapping[str, TensorInfo]
     return shards[SINGLE] if index is None else join_shards(parse_index(index), shards)
 
 
-def _has_small_files(cache: HubCache, record: HubRecord) -> bool:
-    names = [n for n in record.files if n not in record.headers]
-    sized = all(_has_size(cache.snapshot / n, record.files[n].size_bytes) for n in names)
+def _small_files(cache: HubCache, record: HubRecord, *, refuse_changed: bool) -> dict[str, bytes] | None:
+    """The contents of the record's small files; None when the cache has not all of them as the commit holds them.
+
+    `refuse_changed`: InputError for one that is there and differs.
+    """
     described = SINGLE in record.headers or INDEX in record.files
-    return sized and described and CONFIG in record.files and set(record.headers) <= set(record.files)
+    if not described or CONFIG not in record.files or not set(record.headers) <= set(record.files):
+        return None
+    names = [n for n in record.files if n not in record.headers]
+    if not all((cache.snapshot / n).is_file() for n in names):
+        return None
+    contents = {
+        n: read_small_file(cache.snapshot / n, n, small_file_limit(n) or MAX_INDEX_BYTES)
+        for n in names
+        if _has_size(cache.snapshot / n, record.files[n].size_bytes)
+    }
+    changed = [n for n in names if n not in contents or not record.files[n].holds(contents[n])]
+    if changed and refuse_changed:
+        raise InputError.of(
+            f"{', '.join(changed)} in the Hugging Face cache is not what commit {cache.revision[:12]} holds",
+            hint="it was changed after the download; run once without --offline, which fetches it again",
+            place=str(cache.snapshot),
+        )
+    return None if changed else contents
 
 
 def _open_snapshot(hub: HubSource, cache: HubCache, licence: str | None) -> Checkpoint:

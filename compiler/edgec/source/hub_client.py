@@ -8,7 +8,6 @@ a build that was killed goes on where it stopped.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -76,26 +75,29 @@ class HubClient:
             ) from error
 
     def fetch_small(self, file: RepoFile) -> Path:
-        """Download a small file into the cache, check it, and return its path."""
-        with hub_errors(f"{self._place}/{file.name}"), _quiet_library():
-            path = retried(
-                lambda: hf_hub_download(
-                    self._cache.repo,
-                    file.name,
-                    revision=self._cache.revision,
-                    cache_dir=self._cache.root,
-                    token=self._token,
-                    library_name="edgec",
-                    library_version=__version__,
-                    tqdm_class=silent_tqdm,
-                ),
-                self._waiting,
-            )
-            data = Path(path).read_bytes()
-        if not _is_content_of(data, file):
-            Path(path).resolve().unlink(missing_ok=True)
-            raise wrong_digest(self._place, file)
-        return Path(path)
+        """Bring a small file into the cache unless it is there, check it, and return its path.
+
+        One that was changed in the cache is fetched again; InputError when the hub itself sends another content.
+        """
+        for _ in range(2):
+            with hub_errors(f"{self._place}/{file.name}"), _quiet_library():
+                path = Path(retried(lambda: self._cached_or_fetched(file), self._waiting))
+                if file.holds(path.read_bytes()):
+                    return path
+                path.resolve().unlink(missing_ok=True)
+        raise wrong_digest(self._place, file)
+
+    def _cached_or_fetched(self, file: RepoFile) -> str:
+        return hf_hub_download(
+            self._cache.repo,
+            file.name,
+            revision=self._cache.revision,
+            cache_dir=self._cache.root,
+            token=self._token,
+            library_name="edgec",
+            library_version=__version__,
+            tqdm_class=silent_tqdm,
+        )
 
     def read_start(self, file: RepoFile, nbytes: int) -> bytes:
         """The first `nbytes` of a file (fewer if it is shorter) by one range request; nothing more is transferred."""
@@ -176,16 +178,6 @@ def wrong_digest(place: str, file: RepoFile) -> InputError:
         hint="build again to fetch it again; if it happens twice, check HF_ENDPOINT and the proxy on the way",
         place=f"{place}/{file.name}",
     )
-
-
-def _is_content_of(data: bytes, file: RepoFile) -> bool:
-    if len(data) != file.size_bytes:
-        return False
-    if file.sha256 is not None:
-        return hashlib.sha256(data).hexdigest() == file.sha256
-    # What is not in LFS is named by git's own digest; it identifies the file, the bundle records a SHA-256 of it.
-    git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-    return file.git_oid is None or git == file.git_oid
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
