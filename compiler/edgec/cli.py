@@ -5,6 +5,7 @@ Rule: an `EdgecError` ends with its own exit code; anything unexpected is a bug,
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -103,6 +104,10 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(ExitCode.OK)
     except Exception as bug:  # the one place where a bug becomes exit code 1 and a log
+        if isinstance(bug, OSError) and bug.errno == errno.ENOSPC:
+            # What steps write is explained where it is written; this is our own output.
+            click.echo("error: no space left for the command's output", err=True)
+            return int(ExitCode.TOOL)
         hint = _log_bug()
         if as_json:
             _print_error(ExitCode.BUG, [Diagnostic(f"{type(bug).__name__}: {bug}", hint=hint)])

@@ -16,7 +16,6 @@ from typing import Any, ParamSpec, TypeVar
 import click
 
 from edgec.commands.progress import LiveProgress, PlainProgress
-from edgec.errors import ToolError
 from edgec.events import Event, Reporter, silent
 
 P = ParamSpec("P")
@@ -48,7 +47,7 @@ class Output:
         if self.as_json:
             _print_json({"event": "result", **data})
         elif not self.quiet:
-            _say(text)
+            click.echo(text)
 
     def close(self) -> None:
         """Ends the progress display, if there is one."""
@@ -64,17 +63,7 @@ def _json_event(event: Event, /) -> None:
 
 
 def _print_json(value: Mapping[str, Any]) -> None:
-    _say(json.dumps(value, sort_keys=False, ensure_ascii=False))
-
-
-def _say(text: str) -> None:
-    try:
-        click.echo(text)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        hint = "what the command made is in its place; give standard output room"
-        raise ToolError.of(f"the result could not be shown: {error.strerror}", hint=hint) from error
+    click.echo(json.dumps(value, sort_keys=False, ensure_ascii=False))
 
 
 def output_options(function: Callable[..., R]) -> Callable[..., R]:
