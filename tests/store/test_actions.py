@@ -123,7 +123,80 @@ def test_a_new_time_alone_does_no_harm(store: ActionStore) -> None:
     assert store.lookup(KEY) == made
 
 
-@pytest.mark.parametrize("record", [b"", b"[]", b'{"files":3,"facts":{}}', b'{"files":[{}],"facts":{}}'])
+def test_a_copied_store_is_hashed_once(store: ActionStore) -> None:
+    made = fill(store)
+    path = made.path("model.gguf")
+    status = path.stat()
+    copy = path.with_name("copy")
+    copy.write_bytes(path.read_bytes())
+    os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
+    copy.replace(path)
+    assert store.lookup(KEY) == made
+    # As it is now is remembered: without hashing, the change that keeps size, time and inode is not seen.
+    rot(path)
+    assert store.lookup(KEY) == made
+
+
+def rot(path: Path) -> None:
+    """Changes the content but not size, time or inode, as a failing disk does."""
+    status = path.stat()
+    path.chmod(0o644)
+    path.write_bytes(bytes(b ^ 1 for b in path.read_bytes()))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_another_file_of_the_same_size_and_time_is_no_result(store: ActionStore) -> None:
+    path = fill(store).path("model.gguf")
+    status = path.stat()
+    other = path.with_name("other")
+    other.write_bytes(b"weightS")
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(path)
+    assert store.lookup(KEY) is None
+
+
+def test_rot_is_found_by_hashing(store: ActionStore) -> None:
+    made = fill(store)
+    (entry,) = store.entries()
+    assert made.damaged_files() == ()
+    assert not store.is_damaged(entry.name)
+    rot(made.path("model.gguf"))
+    assert made.damaged_files() == (made.path("model.gguf"),)
+    assert store.is_damaged(entry.name)
+
+
+def test_a_result_without_its_record_or_a_file_is_damaged(store: ActionStore) -> None:
+    made = fill(store)
+    (entry,) = store.entries()
+    made.path("model.gguf").unlink()
+    assert made.damaged_files() == (made.path("model.gguf"),)
+    assert store.is_damaged(entry.name)
+    store.discard(KEY)
+    assert store.is_damaged(entry.name)
+
+
+def test_work_in_progress_is_never_damaged(store: ActionStore) -> None:
+    with store.work(KEY) as work:
+        assert isinstance(work, Workspace)
+        (entry,) = store.entries()
+        assert not store.is_damaged(entry.name)
+
+
+def test_a_discarded_result_runs_again_while_others_read_it(store: ActionStore) -> None:
+    made = fill(store)
+    with store.in_use(KEY), made.path("model.gguf").open("rb") as reader:
+        store.discard(KEY)
+        assert store.lookup(KEY) is None
+        assert made.path("model.gguf").exists()
+        fill(store, content=b"another")
+        assert reader.read() == b"weights"
+    assert made.path("model.gguf").read_bytes() == b"another"
+    store.discard("sha256:" + "c" * 64)
+
+
+@pytest.mark.parametrize(
+    "record", [b"", b"[]", b'{"files":3,"facts":{}}', b'{"files":[{}],"facts":{}}', b'{"files":[]}']
+)
 def test_a_damaged_record_is_no_result(store: ActionStore, record: bytes) -> None:
     (fill(store).folder / "result.json").write_bytes(record)
     assert store.lookup(KEY) is None
@@ -178,6 +251,26 @@ def test_a_discarded_result_is_made_again(store: ActionStore) -> None:
     store.discard(KEY)
     with store.work(KEY) as work:
         assert isinstance(work, Workspace)
+
+
+def test_what_another_build_uses_stays(store: ActionStore, other_process: Start) -> None:
+    made = fill(store)
+    name = "results/" + "a" * 64
+    code = f"from edgec.store.actions import ActionStore\nwith ActionStore(Path({str(store.root)!r})).in_use({KEY!r}):"
+    user = other_process(f"{code}\n    {PAUSE}")
+    assert store.remove(name) is False
+    assert store.lookup(KEY) == made
+    user.communicate("go on\n", timeout=20)
+    assert store.remove(name) is True
+    assert store.lookup(KEY) is None
+
+
+def test_a_build_that_works_is_not_waited_for(store: ActionStore) -> None:
+    with store.in_use(KEY), store.work(KEY) as work:
+        assert isinstance(work, Workspace)
+        (entry,) = store.entries()
+        assert store.remove(entry.name) is False
+        assert work.folder.is_dir()
 
 
 def test_cleaning_waits_for_work_and_takes_what_is_gone_as_done(store: ActionStore, other_process: Start) -> None:

@@ -9,7 +9,7 @@ import pytest
 from holder import PAUSE, Start
 
 from edgec.errors import ToolError
-from edgec.store.locks import exclusive
+from edgec.store.locks import exclusive, shared, unless_held
 
 
 def hold(path: Path) -> str:
@@ -66,3 +66,12 @@ def test_a_lock_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ToolError) as refused, exclusive(tmp_path / "file" / "lock"):
         pass
     assert refused.value.diagnostics[0].hint
+
+
+def test_a_lock_is_shared_and_then_not_taken_alone(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "lock"
+    with shared(path), shared(path), unless_held(path) as free:
+        assert not free
+    with unless_held(path) as free, unless_held(path) as again:
+        assert free
+        assert not again
