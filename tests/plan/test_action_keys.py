@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgec import api
+from edgec.plan.fingerprint import build_fingerprint
 from edgec.plan.keys import made_with, tool_versions
 
 MODEL = Path(__file__).parents[2] / "models" / "docs-llama"
@@ -50,13 +51,23 @@ def keys(folder: Path, *sets: str) -> dict[str, str]:
     return {a.kind if a.kind in ("reference", "imatrix") else a.name: a.key for a in made.actions}
 
 
+def fingerprint(folder: Path, *sets: str) -> str:
+    """The fingerprint of the whole build, as `edgec build` asks for it before planning."""
+    shop = api.Workshop(cache=folder / "cache", config=folder / "config", env={}, offline=True)
+    made = api.plan(folder / "recipe.yaml", sets=sets, workshop=shop, output=folder / "artifacts")
+    return build_fingerprint(made.loaded, made.target, made.source, made.signer, shop.digests)
+
+
 def changed(folder: Path, change: Callable[[Path], object], *sets: str) -> frozenset[str]:
     """Names of the actions whose keys are others after `change` and with `sets`."""
-    before = keys(folder)
+    before, whole = keys(folder), fingerprint(folder)
     assert before.keys() == ALL
+    assert fingerprint(folder) == whole
     change(folder)
     after = keys(folder, *sets)
     assert after.keys() == ALL
+    # No key may change under an equal fingerprint, or an unchanged build would be seen where there is none.
+    assert before == after or fingerprint(folder, *sets) != whole
     return frozenset(name for name in ALL if before[name] != after[name])
 
 
