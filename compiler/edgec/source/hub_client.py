@@ -29,7 +29,7 @@ constants.HF_HUB_DISABLE_TELEMETRY = True
 
 _TIMEOUT_S = 30.0
 _BREAKS = 5
-_CHUNK_BYTES = 1 << 20
+_PROGRESS_BYTES = 1 << 20
 _BROKEN = (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.TimeoutException)
 
 
@@ -107,7 +107,7 @@ class HubClient:
             data = bytearray()
             with self._get(file, f"bytes=0-{want - 1}") as response:
                 # A server that ignores the range sends the whole file: stop reading after the part that is needed.
-                for chunk in response.iter_raw(_CHUNK_BYTES):
+                for chunk in response.iter_raw():
                     data += chunk
                     if len(data) >= want:
                         break
@@ -117,9 +117,9 @@ class HubClient:
             return retried(read, self._waiting)
 
     def download(self, file: RepoFile, partial: Path, on_bytes: Callable[[int], None]) -> None:
-        """Bring `partial` to the whole length of `file`, going on from what it holds. `on_bytes` gets its length.
+        """Bring `partial` to the whole length of `file`, going on from what it holds.
 
-        The content is not checked here. Raises ToolError when the connection breaks 5 times without one more byte.
+        `on_bytes` gets its length about once per MiB. The content is not checked here. Raises ToolError when the connection breaks 5 times without one more byte.
         """
         with hub_errors(f"{self._place}/{file.name}"):
             partial.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ class HubClient:
                     try:
                         retried(lambda: self._append(file, out.fileno(), on_bytes), self._waiting)
                     except _BROKEN:
-                        if breaks + 1 >= _BREAKS:
+                        if breaks + 1 >= _BREAKS and out.seek(0, os.SEEK_END) <= have:
                             raise
                     breaks = 0 if out.seek(0, os.SEEK_END) > have else breaks + 1
                     if breaks >= _BREAKS:
@@ -144,7 +144,9 @@ class HubClient:
             if response.status_code != httpx2.codes.PARTIAL_CONTENT:
                 os.ftruncate(descriptor, 0)
                 have = 0
-            for chunk in response.iter_raw(_CHUNK_BYTES):
+            shown = have
+            # Pieces as they come, each written at once: what is held back is lost when the connection breaks.
+            for chunk in response.iter_raw():
                 if have + len(chunk) > file.size_bytes:
                     os.ftruncate(descriptor, 0)
                     raise ToolError.of(
@@ -154,7 +156,9 @@ class HubClient:
                     )
                 _write_all(descriptor, chunk)
                 have += len(chunk)
-                on_bytes(have)
+                if have >= shown + _PROGRESS_BYTES:
+                    on_bytes(have)
+                    shown = have
 
     @contextlib.contextmanager
     def _get(self, file: RepoFile, byte_range: str) -> Iterator[httpx2.Response]:
