@@ -119,7 +119,8 @@ class HubClient:
     def download(self, file: RepoFile, partial: Path, on_bytes: Callable[[int], None]) -> None:
         """Bring `partial` to the whole length of `file`, going on from what it holds.
 
-        `on_bytes` gets its length about once per MiB. The content is not checked here. Raises ToolError when the connection breaks 5 times without one more byte.
+        `on_bytes` gets its length about once per MiB. The content is not checked here. Raises ToolError when the
+        connection breaks 5 times without one more byte.
         """
         with hub_errors(f"{self._place}/{file.name}"):
             partial.parent.mkdir(parents=True, exist_ok=True)
