@@ -6,22 +6,26 @@ Rule: nothing here prints or exits; errors are `edgec.errors.EdgecError`, progre
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgec.build.bundle_step import Built, run_bundle
+from edgec.build.built import Built, built_from, standing_facts
+from edgec.build.bundle_step import run_bundle
 from edgec.build.doctor import Finding, examine
 from edgec.build.run import Runner
-from edgec.bundle.keyring import default_signing_key, find_signing_key
-from edgec.events import Reporter, silent
+from edgec.bundle.keyring import default_signing_key, find_signing_key, keys_folder
+from edgec.events import ActionFinished, Reporter, silent
 from edgec.plan.check import load_checked
-from edgec.plan.make import make_plan, open_source, refuse_full_disk, refuse_misfits
-from edgec.plan.plan import Plan, Signer
+from edgec.plan.fingerprint import build_fingerprint
+from edgec.plan.make import bundle_name, make_plan, open_source, refuse_full_disk, refuse_misfits
+from edgec.plan.plan import Plan, PlannedSource, Signer
 from edgec.recipe.load import LoadedRecipe
 from edgec.store.actions import ActionStore
-from edgec.store.digests import DigestCache
-from edgec.store.paths import cache_home, config_home
+from edgec.store.atomic import require_writable
+from edgec.store.digests import NOT_HASHED, DigestCache
+from edgec.store.paths import CACHE_HINT, CONFIG_HINT, cache_home, config_home
 from edgec.store.standing import StandingFolders
 from edgec.target.model import Target
 
@@ -44,7 +48,7 @@ class Workshop:
     @property
     def digests(self) -> DigestCache:
         """Remembered file digests."""
-        return DigestCache(self.cache / "digests")
+        return DigestCache(self.cache / "digests", self.report)
 
     @property
     def standing(self) -> StandingFolders:
@@ -72,7 +76,11 @@ def plan(
     key = find_signing_key(shop.config, _explicit_key(loaded), shop.env)
     # Planning makes nothing, not even the development key that a build would make.
     signer = Signer("to be made", True) if key is None else Signer(key[0].public.fingerprint, key[1])
-    return _plan(loaded, target, signer, shop, output or Path("artifacts"))
+    source = _source(loaded, shop, shop.digests.peek)
+    fingerprint = build_fingerprint(loaded, target, source, signer, shop.digests)
+    destination = (output or Path("artifacts")) / bundle_name(loaded, target)
+    stands = standing_facts(shop.standing, destination, None, fingerprint) is not None
+    return make_plan(loaded, target, source, shop.store, bundle_stands=stands, signer=signer)
 
 
 def _explicit_key(loaded: LoadedRecipe) -> Path | None:
@@ -80,17 +88,17 @@ def _explicit_key(loaded: LoadedRecipe) -> Path | None:
     return None if key is None else loaded.resolve(key)
 
 
-def _plan(loaded: LoadedRecipe, target: Target, signer: Signer, shop: Workshop, output: Path) -> Plan:
-    source = open_source(loaded, offline=shop.offline, digest_file=shop.digests, report=shop.report)
-    standing = shop.standing
-    return make_plan(
-        loaded,
-        target,
-        source,
-        shop.store,
-        stands=lambda name, key: standing.facts(output / name, key) is not None,
-        signer=signer,
-    )
+def _source(loaded: LoadedRecipe, shop: Workshop, digest_file: Callable[[Path], str]) -> PlannedSource:
+    return open_source(loaded, offline=shop.offline, digest_file=digest_file, report=shop.report)
+
+
+def _digested(loaded: LoadedRecipe, target: Target, signer: Signer, shop: Workshop) -> PlannedSource:
+    """The source with every digest. A misfit is refused before a large file is read for it."""
+    peeked = _source(loaded, shop, shop.digests.peek)
+    if all(f.digest != NOT_HASHED for f in peeked.header.identity.files):
+        return peeked
+    refuse_misfits(make_plan(loaded, target, peeked, shop.store, bundle_stands=False, signer=signer))
+    return _source(loaded, shop, shop.digests)
 
 
 def build(
@@ -105,16 +113,31 @@ def build(
 
     Raises InputError (recipe, model, misfit), ToolError (machine), ProofError (the artifact is not good enough).
     """
+    started = time.monotonic()
     shop = workshop or Workshop()
     folder = output or Path("artifacts")
     loaded, target = check(recipe, sets=sets, env=shop.env)
+    # Found out now, not after an hour of quantizing.
+    require_writable(folder)
+    require_writable(shop.cache, hint=CACHE_HINT)
+    if find_signing_key(shop.config, _explicit_key(loaded), shop.env) is None:
+        require_writable(keys_folder(shop.config), hint=CONFIG_HINT)
     key, is_development = default_signing_key(shop.config, _explicit_key(loaded), shop.env, report=shop.report)
-    made = _plan(loaded, target, Signer(key.public.fingerprint, is_development), shop, folder)
+    signer = Signer(key.public.fingerprint, is_development)
+    source = _digested(loaded, target, signer, shop)
+    name = bundle_name(loaded, target)
+    tar = folder / f"{name}.tar" if archive else None
+    # Nothing changed: said without reading a vocabulary of 150000 tokens.
+    fingerprint = build_fingerprint(loaded, target, source, signer, shop.digests)
+    facts = standing_facts(shop.standing, folder / name, tar, fingerprint)
+    if facts is not None:
+        shop.report(ActionFinished("bundle", "bundle", cached=True, wall_s=0.0))
+        return built_from(facts, folder / name, tar, cached=True, wall_s=time.monotonic() - started)
+    made = make_plan(loaded, target, source, shop.store, bundle_stands=False, signer=signer)
     refuse_misfits(made)
     refuse_full_disk(made, shop.cache, folder)
     runner = Runner(made, shop.store, shop.report, shop.digests)
-    tar = folder / f"{made.bundle_name}.tar" if archive else None
-    return run_bundle(runner, shop.standing, key, folder, tar)
+    return run_bundle(runner, shop.standing, key=key, destination=folder / name, archive=tar, fingerprint=fingerprint)
 
 
 def clean(workshop: Workshop, *, references_only: bool = False, dry_run: bool = False) -> dict[str, int]:

@@ -5,6 +5,7 @@ Rule: an `EdgecError` ends with its own exit code; anything unexpected is a bug,
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -12,12 +13,13 @@ import platform
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from types import FrameType
 
 import click
 
 from edgec import __version__
-from edgec.errors import EdgecError, ExitCode
+from edgec.errors import Diagnostic, EdgecError, ExitCode, InputError
 from edgec.store.atomic import write_file
 from edgec.store.paths import cache_home
 
@@ -35,6 +37,8 @@ VERBS = {
     "doctor": "Check this machine and edgec's installation.",
     "clean": "Remove stored results.",
 }
+
+_INTERRUPTED = "interrupted; finished steps are kept, the next build goes on from there"
 
 
 class LazyGroup(click.Group):
@@ -71,28 +75,42 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Runs one command and returns its exit code (see `ExitCode`)."""
     signal.signal(signal.SIGTERM, _interrupt)
-    meta: dict[str, bool] = {}
+    # Looked up here, because a wrong command line fails before its options are read.
+    as_json = "--json" in arguments
     try:
         with cli.make_context("edgec", arguments) as context:
-            meta = context.meta
             cli.invoke(context)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
-        error.show()
+        if as_json:
+            where = getattr(error, "ctx", None)
+            usage = where.get_usage() if isinstance(where, click.Context) else None
+            _show(InputError.of(error.format_message(), hint=usage), as_json=True)
+        else:
+            error.show()
         return int(ExitCode.INPUT)
     except EdgecError as error:
-        _show(error, as_json=meta.get("edgec.json", False))
+        _show(error, as_json=as_json)
         return int(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\ninterrupted; finished steps are kept, the next build goes on from there", err=True)
+        if as_json:
+            _print_error(ExitCode.INTERRUPTED, [Diagnostic(_INTERRUPTED)])
+        else:
+            click.echo(f"\n{_INTERRUPTED}", err=True)
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         # The reader went away (`edgec inspect | head`): not our failure, but nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(ExitCode.OK)
-    except Exception:  # the one place where a bug becomes exit code 1 and a log
-        _show_bug()
+    except Exception as bug:  # the one place where a bug becomes exit code 1 and a log
+        if isinstance(bug, OSError) and bug.errno == errno.ENOSPC:
+            # What steps write is explained where it is written; this is our own output.
+            click.echo("error: no space left for the command's output", err=True)
+            return int(ExitCode.TOOL)
+        hint = _log_bug()
+        if as_json:
+            _print_error(ExitCode.BUG, [Diagnostic(f"{type(bug).__name__}: {bug}", hint=hint)])
         return int(ExitCode.BUG)
     return int(ExitCode.OK)
 
@@ -103,15 +121,21 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def _show(error: EdgecError, *, as_json: bool) -> None:
     if as_json:
-        diagnostics = [d.as_json() for d in error.diagnostics]
-        click.echo(json.dumps({"event": "error", "exit_code": int(error.exit_code), "diagnostics": diagnostics}))
+        _print_error(error.exit_code, error.diagnostics)
         return
     click.echo(str(error), err=True)
     if len(error.diagnostics) > 1:
         click.echo(f"\n{len(error.diagnostics)} mistakes", err=True)
 
 
-def _show_bug() -> None:
+def _print_error(code: ExitCode, diagnostics: Sequence[Diagnostic]) -> None:
+    """The last line of a command with `--json` that did not end well."""
+    found = [d.as_json() for d in diagnostics]
+    click.echo(json.dumps({"event": "error", "exit_code": int(code), "diagnostics": found}))
+
+
+def _log_bug() -> str:
+    """Writes the bug that is being handled to a log, says so on standard error, and returns what to do about it."""
     log = cache_home() / "logs" / f"bug-{os.getpid()}.log"
     header = f"edgec {__version__}, Python {platform.python_version()}, {platform.platform()}\n\n"
     text = header + traceback.format_exc()
@@ -120,5 +144,7 @@ def _show_bug() -> None:
         write_file(log, text.encode())
     except EdgecError:
         click.echo(text, err=True)
-        return
-    click.echo(f"This is a bug in edgec. Please report it with this file: {log}", err=True)
+        return "This is a bug in edgec. Please report it with what stands on standard error."
+    hint = f"This is a bug in edgec. Please report it with this file: {log}"
+    click.echo(hint, err=True)
+    return hint

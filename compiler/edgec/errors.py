@@ -6,9 +6,14 @@ is something to do. Anything else that reaches the command line is a bug and exi
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Self
+
+# A source line is shown up to this length, with so much of it before the place.
+_SHOWN_CHARS = 160
+_BEFORE = 60
 
 
 class ExitCode(IntEnum):
@@ -33,6 +38,24 @@ class Span:
     length: int
     source_line: str
 
+    def underlined(self) -> tuple[str, str]:
+        """The source line, cut around the place if it is long, and the marks that stand below the place."""
+        begin = self.column - 1
+        first = max(0, begin - _BEFORE) if len(self.source_line) > _SHOWN_CHARS else 0
+        last = first + _SHOWN_CHARS
+        before, marked = self.source_line[first:begin], self.source_line[begin : min(begin + self.length, last)]
+        dots = "..." if first else ""
+        shown = f"{dots}{self.source_line[first:last]}{'...' if last < len(self.source_line) else ''}"
+        indent = "".join(c if c == "\t" else " " * _columns(c) for c in before)
+        return shown, f"{' ' * len(dots)}{indent}{'^' * max(1, sum(map(_columns, marked)))}"
+
+
+def _columns(character: str) -> int:
+    """How many columns of a terminal a character takes: 2 for wide ones, 0 for what joins the one before it."""
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
+
 
 @dataclass(frozen=True)
 class Diagnostic:
@@ -51,10 +74,10 @@ class Diagnostic:
             s = self.span
             number = str(s.line)
             gutter = " " * len(number)
-            prefix = "".join("\t" if c == "\t" else " " for c in s.source_line[: s.column - 1])
+            shown, underline = s.underlined()
             lines.append(f"{s.file}:{s.line}:{s.column}: error: {self.message}")
-            lines.append(f" {number} | {s.source_line}")
-            lines.append(f" {gutter} | {prefix}{'^' * max(1, s.length)}")
+            lines.append(f" {number} | {shown}")
+            lines.append(f" {gutter} | {underline}")
         elif self.place is not None:
             lines.append(f"{self.place}: error: {self.message}")
         else:

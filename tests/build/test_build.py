@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -73,7 +74,9 @@ def test_a_failed_proof_writes_no_bundle(shop):
     assert failed.last["event"] == "error"
     assert "KL" in failed.last["diagnostics"][0]["message"]
     assert failed.last["diagnostics"][0]["hint"]
-    assert not (shop.folder / "artifacts").exists()
+    assert [p.name for p in (shop.folder / "artifacts").iterdir()] == ["small-1.0.0-pi5-8gb.failed.report.html"]
+    assert shop.run("build", recipe).code == 0
+    assert not (shop.folder / "artifacts" / "small-1.0.0-pi5-8gb.failed.report.html").exists()
 
 
 def test_a_failed_proof_keeps_the_older_bundle(shop):
@@ -95,8 +98,28 @@ def test_a_damaged_bundle_is_written_again(shop):
     assert digests(bundle) == before
 
 
+def test_a_stored_result_that_rotted_is_made_again(shop):
+    recipe = shop.recipe()
+    first = shop.run("build", recipe)
+    (stored,) = [p for p in (shop.folder / "cache/store/results").rglob("*.gguf") if "reference" not in p.name]
+    before = stored.stat()
+    stored.chmod(0o644)
+    with stored.open("r+b") as file:
+        file.seek(before.st_size - 100)
+        file.write(b"rot")
+    # What a disk does: no time stamp tells of it.
+    os.utime(stored, ns=(before.st_atime_ns, before.st_mtime_ns))
+    stored.chmod(0o444)
+    subprocess.run(["rm", "-rf", shop.folder / "artifacts"], check=True)
+    again = shop.run("build", recipe)
+    assert again.code == 0, again.err
+    assert ran(again) == ["bundle", "compile", "prove"]
+    assert again.last["digest"] == first.last["digest"]
+    assert shop.run("verify", shop.folder / again.last["bundle"]).code == 0
+
+
 def test_a_model_that_does_not_fit_is_refused_before_anything_is_written(shop):
-    refused = shop.run("build", shop.recipe(), "--set", "context=100000000")
+    refused = shop.run("build", shop.recipe(), "--set", "batch=100000")
     assert refused.code == 2
     assert "does not fit" in refused.last["diagnostics"][0]["message"]
     assert not (shop.folder / "cache" / "store").exists()
@@ -120,3 +143,31 @@ def test_an_unwritable_folder_is_a_clear_error(shop, name):
     assert refused.code in (2, 3)
     assert refused.last["diagnostics"][0]["hint"]
     assert (shop.folder / name).read_text() == "in the way"
+
+
+def test_an_archive_is_never_that_of_an_older_build(shop):
+    recipe = shop.recipe()
+    older = shop.run("build", recipe, "--archive")
+    assert older.code == 0, older.err
+    archive = shop.folder / older.last["archive"]
+    before = archive.read_bytes()
+    assert shop.run("build", recipe, "--archive").last["cached"] is True
+    # Without --archive the bundle is a newer one, and the archive beside it is not.
+    shop.run("build", recipe, "--set", "description=newer")
+    newer = shop.run("build", recipe, "--set", "description=newer", "--archive")
+    assert ran(newer) == ["bundle"]
+    assert archive.read_bytes() != before
+    assert shop.run("verify", archive).last["digest"] == newer.last["digest"]
+
+
+def test_a_plan_says_what_runs_and_what_nobody_needs(shop):
+    recipe = shop.recipe()
+    before = shop.run("plan", recipe).last
+    assert all(a["runs"] for a in before["actions"])
+    assert ran(shop.run("build", recipe)) == [a["kind"] for a in before["actions"]]
+    shop.run("clean", "--references")
+    after = shop.run("plan", recipe).last
+    assert [a["kind"] for a in after["actions"] if not a["cached"]] == ["reference"]
+    assert not any(a["runs"] for a in after["actions"])
+    assert after["disk_bytes"] == 0
+    assert ran(shop.run("build", recipe)) == []

@@ -40,13 +40,17 @@ def test_plans_from_headers_builds_and_then_needs_no_hub(shop, hub):
     weights = (MODEL / "model.safetensors").stat().st_size
     assert sum(r.sent_bytes for r in hub.requests) < weights / 10
     assert planned.last["actions"][0]["kind"] == "fetch"
-    assert planned.last["actions"][0]["cost"]["download_bytes"] > weights
+    assert planned.last["actions"][0]["cost"]["download_bytes"] == weights
 
     built = shop.run("build", recipe)
     assert built.code == 0, built.last
     exact = planned.last["artifacts"][0]["output_bytes"]
     (gguf,) = (shop.folder / "cache" / "store" / "results").rglob("from-hub-q8_0.gguf")
     assert gguf.stat().st_size == exact
+
+    after = shop.run("plan", recipe).last
+    assert after["actions"][0]["cost"]["download_bytes"] == after["disk_bytes"] == 0
+    assert [a["runs"] for a in after["actions"]] == [False] * len(after["actions"])
 
     hub.forget_requests()
     again = shop.run("build", recipe, "--offline")
@@ -59,6 +63,7 @@ def test_a_misfit_is_refused_before_any_weight_is_downloaded(shop, hub):
     shop = dataclasses.replace(
         shop, extra={"HF_ENDPOINT": hub.url, "HF_HOME": str(shop.folder / "hf"), "HF_HUB_OFFLINE": "0"}
     )
-    refused = shop.run("build", shop.recipe(RECIPE), "--set", "context=100000000")
+    refused = shop.run("build", shop.recipe(RECIPE), "--set", "batch=100000")
     assert refused.code == 2
+    assert "does not fit" in refused.last["diagnostics"][0]["message"]
     assert sum(r.sent_bytes for r in hub.requests) < (MODEL / "model.safetensors").stat().st_size / 10

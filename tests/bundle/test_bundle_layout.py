@@ -15,6 +15,7 @@ from edgec.bundle.content import BundleFile
 from edgec.bundle.manifest import FileEntry, make_manifest
 from edgec.bundle.oci import Descriptor, Layer, config_bytes, image_bytes, index_bytes, ordered_layers, parse_index
 from edgec.bundle.verify import verify_bundle
+from edgec.documents.canonical import canonical_json
 from edgec.errors import ProofError
 
 Copy = Callable[[Path], Path]
@@ -154,7 +155,7 @@ def test_a_second_image_in_the_index_is_refused(bundle: Bundle, copy_of: Copy) -
     layout = copy_of(bundle.layout)
     index = json.loads((layout / "index.json").read_bytes())
     index["manifests"] *= 2
-    (layout / "index.json").write_text(json.dumps(index))
+    (layout / "index.json").write_bytes(canonical_json(index))
     refused(layout, bundle, "exactly one model image")
 
 
@@ -162,11 +163,48 @@ def test_a_tag_is_welcome_and_nothing_else(bundle: Bundle, copy_of: Copy) -> Non
     layout = copy_of(bundle.layout)
     index = json.loads((layout / "index.json").read_bytes())
     index["manifests"][0]["annotations"] = {"org.opencontainers.image.ref.name": "1.2.3"}
-    (layout / "index.json").write_text(json.dumps(index, indent=1))
+    (layout / "index.json").write_bytes(canonical_json(index))
     assert verify_bundle(layout, public_key=bundle.public).digest == bundle.info.digest
     index["manifests"][0]["annotations"]["com.example.more"] = "x"
-    (layout / "index.json").write_text(json.dumps(index))
+    (layout / "index.json").write_bytes(canonical_json(index))
     refused(layout, bundle, "exactly one model image")
+
+
+def test_an_index_as_clients_of_registries_write_it_is_accepted(bundle: Bundle, copy_of: Copy) -> None:
+    layout = copy_of(bundle.layout)
+    (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    size = (layout / "blobs/sha256" / bundle.info.digest[7:]).stat().st_size
+    entry = f'"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{bundle.info.digest}","size":{size}'
+    tag = '"annotations":{"org.opencontainers.image.ref.name":"1.2.3"}'
+    for more in ("", "," + tag, f',{tag},"artifactType":"application/vnd.cncf.model.manifest.v1+json"'):
+        (layout / "index.json").write_text(f'{{"schemaVersion":2,"manifests":[{{{entry}{more}}}]}}')
+        assert verify_bundle(layout, public_key=bundle.public).digest == bundle.info.digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data + b"\n",
+        lambda data: b" " + data,
+        lambda data: data.replace(b":", b": "),
+        lambda data: data.replace(b"sha256", b"\\u0073ha256"),
+        lambda data: json.dumps(json.loads(data), indent=1).encode(),
+        lambda data: json.dumps(dict(reversed(json.loads(data).items())), separators=(",", ":")).encode(),
+    ],
+)
+def test_another_spelling_of_the_index_is_refused(
+    bundle: Bundle, copy_of: Copy, change: Callable[[bytes], bytes]
+) -> None:
+    layout = copy_of(bundle.layout)
+    (layout / "index.json").write_bytes(change((layout / "index.json").read_bytes()))
+    refused(layout, bundle, "exactly one model image")
+
+
+@pytest.mark.parametrize("data", [b'{"imageLayoutVersion":"1.0.0"}\n', b'{"imageLayoutVersion":  "1.0.0"}', b"{}"])
+def test_another_spelling_of_the_layout_file_is_refused(bundle: Bundle, copy_of: Copy, data: bytes) -> None:
+    layout = copy_of(bundle.layout)
+    (layout / "oci-layout").write_bytes(data)
+    refused(layout, bundle, "not an OCI image layout")
 
 
 def test_a_huge_number_of_bytes_is_refused_by_its_size_alone(bundle: Bundle, copy_of: Copy) -> None:

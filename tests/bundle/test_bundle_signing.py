@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 from bundle_case import Bundle, derived_key, make_content, write_pem
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from edgec.bundle.keys import PublicKey, SigningKey
 from edgec.bundle.signing import sign_files, sign_payload, signed_files, signer_fingerprint
 from edgec.bundle.verify import verify_bundle
 from edgec.bundle.write import write_bundle
+from edgec.documents.canonical import canonical_json
 from edgec.errors import ProofError
 from edgec.events import silent
 
@@ -53,6 +55,12 @@ def test_we_accept_a_folder_the_stock_signer_signed(bundle: Bundle, copy_of: Cop
     done = model_signing("sign", "key", folder, "--signature", folder / "model.sig", "--private_key", private)
     assert done.returncode == 0, done.stderr
     assert verify_bundle(folder, public_key=derived_key(11).public).files == 7
+    signature = (folder / "model.sig").read_bytes()
+    for changed in (signature + b"\n", canonical_json(json.loads(signature))):
+        (folder / "model.sig").write_bytes(changed)
+        with pytest.raises(ProofError, match="not written as its signer writes it"):
+            verify_bundle(folder, public_key=derived_key(11).public)
+    (folder / "model.sig").write_bytes(signature)
     # The stock signer leaves .git out; such a file is still refused here.
     (folder / ".git").mkdir()
     (folder / ".git/hook.py").write_text("import os")
@@ -96,14 +104,14 @@ def test_a_signature_file_has_no_room_for_anything_else(
 ) -> None:
     signature = json.loads(sign_files("x", DIGESTS, key))
     change(signature)
-    _refused(json.dumps(signature).encode(), key.public)
+    _refused(canonical_json(signature), key.public)
 
 
 def _resigned(key: SigningKey, change: Callable[[dict[str, Any]], None]) -> bytes:
     payload = base64.b64decode(json.loads(sign_files("x", DIGESTS, key))["dsseEnvelope"]["payload"])
     statement = json.loads(payload)
     change(statement)
-    return sign_payload(json.dumps(statement).encode(), key)
+    return sign_payload(canonical_json(statement), key)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +145,49 @@ def test_the_attestation_of_a_run_is_no_bundle_signature(bundle: Bundle, copy_of
         verify_bundle(folder, public_key=bundle.public)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data + b"\n",
+        lambda data: data.replace(b":{", b": {"),
+        lambda data: json.dumps(json.loads(data), indent=1).encode(),
+        lambda data: json.dumps(dict(reversed(json.loads(data).items())), separators=(",", ":")).encode(),
+    ],
+)
+def test_a_signature_file_has_one_spelling(
+    bundle: Bundle, copy_of: Copy, key: SigningKey, change: Callable[[bytes], bytes]
+) -> None:
+    folder = copy_of(bundle.folder)
+    (folder / "model.sig").write_bytes(change((folder / "model.sig").read_bytes()))
+    with pytest.raises(ProofError, match="not written as its signer writes it"):
+        verify_bundle(folder, public_key=key.public)
+
+
+CURVES = {
+    ec.SECP256R1(): 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
+    ec.SECP384R1(): 2**384 - 1388124618062372383947042015309946732620727252194336364173,
+    ec.SECP521R1(): 2**521 - 657877501894328237357444332315020117536923257219387276263472201219398408051703,
+}
+
+
+@pytest.mark.parametrize(("curve", "order"), CURVES.items(), ids=lambda x: getattr(x, "name", "n"))
+def test_the_other_signature_that_is_valid_too_is_refused(curve: ec.EllipticCurve, order: int) -> None:
+    key = SigningKey(ec.derive_private_key(99, curve))
+    for name in "abcdefgh":
+        signature = json.loads(sign_files(name, DIGESTS, key))
+        holder = signature["dsseEnvelope"]["signatures"][0]
+        r, s = decode_dss_signature(base64.b64decode(holder["sig"]))
+        assert s <= order // 2
+        other = encode_dss_signature(r, order - s)
+        holder["sig"] = base64.b64encode(other).decode()
+        # To everyone else this is as good a signature.
+        payload = base64.b64decode(signature["dsseEnvelope"]["payload"])
+        kind = b"application/vnd.in-toto+json"
+        assert key.public.verifies(other, b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload))
+        with pytest.raises(ProofError, match="changed into another one"):
+            signed_files(canonical_json(signature), key.public, "model.sig")
+
+
 @pytest.mark.parametrize("field", ["payload", "sig"])
 def test_base64_has_one_spelling(key: SigningKey, field: str) -> None:
     # The bits before the padding mean nothing: another letter there decodes to the same bytes.
@@ -152,6 +203,6 @@ def test_base64_has_one_spelling(key: SigningKey, field: str) -> None:
             continue
         holder[field] = body[:-1] + alphabet[alphabet.index(body[-1]) ^ 1] + text[len(body) :]
         assert base64.b64decode(holder[field]) == base64.b64decode(text)
-        _refused(json.dumps(signature).encode(), key.public)
+        _refused(canonical_json(signature), key.public)
         respelled += 1
     assert respelled > 0

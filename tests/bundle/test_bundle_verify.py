@@ -7,15 +7,19 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from bundle_case import Bundle, derived_key, make_bundle
+from bundle_case import PROOF, Bundle, derived_key, make_bundle, make_content
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgec.bundle.keys import PublicKey, SigningKey, TrustedKey
 from edgec.bundle.verify import verify_bundle
+from edgec.bundle.write import write_bundle
+from edgec.documents.canonical import canonical_json
 from edgec.errors import ExitCode, InputError, ProofError
+from edgec.events import silent
 
 Copy = Callable[[Path], Path]
 
@@ -202,7 +206,7 @@ def test_a_forged_hint_does_not_help(bundle: Bundle, copy_of: Copy) -> None:
     other = derived_key(7).public
     signature = json.loads((folder / "model.sig").read_bytes())
     signature["verificationMaterial"]["publicKey"]["hint"] = other.fingerprint.removeprefix("sha256:")
-    (folder / "model.sig").write_text(json.dumps(signature))
+    (folder / "model.sig").write_bytes(canonical_json(signature))
     refused(folder, other, "does not match what it signs")
 
 
@@ -230,6 +234,21 @@ def test_a_failed_proof_is_refused_however_well_signed(tmp_path: Path) -> None:
     key = derived_key(9)
     with pytest.raises(ProofError, match=r"proof of x failed: top-1 is 0.2 instead of >= 0.9"):
         make_bundle(tmp_path, key, proofs=({"artifact": "x", "runtime": "r", "checks": [check]},))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"proofs": ()}, "nothing was proven about gguf-q4_0"),
+        ({"proofs": ({**PROOF, "artifact": "another"},)}, "nothing was proven about gguf-q4_0"),
+        ({"proofs": ({**PROOF, "checks": []},)}, "nothing was proven about gguf-q4_0"),
+        ({"artifacts": ()}, "`gguf/model-q4_0.gguf` belongs to no proven artifact"),
+    ],
+)
+def test_what_was_not_proven_is_refused_however_well_signed(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    key = derived_key(9)
+    write_bundle(make_content(tmp_path / "in", **changes), tmp_path / "out", key=key, report=silent)
+    refused(tmp_path / "out", key.public, says)
 
 
 def test_what_is_no_bundle_is_an_input_error(tmp_path: Path) -> None:

@@ -143,11 +143,22 @@ def test_tight_is_between_the_margin_and_the_whole() -> None:
     assert tight.advice.startswith("set `context: ")
 
 
-def test_a_batch_multiplies_the_kv_cache_and_the_advice_names_it() -> None:
+def test_a_batch_multiplies_the_kv_cache_and_the_advice_is_the_largest_that_fits() -> None:
     fit = fit_of("pi5-8gb", "llama_cpp", context=4096, batch=64)
     assert item(fit, "KV cache") == 64 * 512.0
-    assert fit.advice == "set `batch: 1` (now 64) and `context: 4096` (now 4096)"
-    assert fit_of("pi5-8gb", "llama_cpp", context=4096, batch=1).verdict == "fits"
+    batch = number(r"set `batch: (\d+)` \(now 64\): the largest", fit.advice)
+    assert 1 < batch < 64
+    assert "context" not in str(fit.advice)
+    assert fit_of("pi5-8gb", "llama_cpp", context=4096, batch=batch).verdict == "fits"
+    assert fit_of("pi5-8gb", "llama_cpp", context=4096, batch=batch + 1).verdict != "fits"
+
+
+def test_a_batch_of_long_contexts_is_cut_in_both() -> None:
+    fit = fit_of("pi5-8gb", "llama_cpp", context=65536, batch=64)
+    context = number(r"set `batch: 1` \(now 64\) and `context: (\d+)` \(now 65536\)", fit.advice)
+    assert context < 65536
+    assert fit_of("pi5-8gb", "llama_cpp", context=context).verdict == "fits"
+    assert fit_of("pi5-8gb", "llama_cpp", context=context + 256).verdict != "fits"
 
 
 def test_sliding_windows_hold_the_window_and_one_batch() -> None:

@@ -71,6 +71,16 @@ def with_swapped_tokens(vocabulary: Vocabulary) -> Vocabulary:
     return replace(vocabulary, metadata=tuple(metadata))
 
 
+def with_template(template: str) -> Callable[[Vocabulary], Vocabulary]:
+    """The file carries this chat template."""
+
+    def change(vocabulary: Vocabulary) -> Vocabulary:
+        entries = [replace(e, value=template) if e.key == "tokenizer.chat_template" else e for e in vocabulary.metadata]
+        return replace(vocabulary, metadata=tuple(entries), chat_template=template)
+
+    return change
+
+
 def with_rotary_halves_apart(mapped: MappedModel) -> MappedModel:
     """The rows of q and k are left as transformers keeps them."""
     return replace(mapped, tensors=tuple(replace(t, unpermute_heads=None) for t in mapped.tensors))

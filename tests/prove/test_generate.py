@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+from proof_models import compile_model, with_template
 
 from edgec.errors import InputError
-from edgec.prove.generate import Answer, check_answers, render_chat, samples, special_token_texts
+from edgec.prove.generate import Answer, check_answers, check_template, render_chat, samples, special_token_texts
 
 USER = [{"role": "user", "content": 'Say "é"'}]
 TOKENS = {"bos_token": "<s>"}
@@ -42,7 +44,9 @@ def test_what_templates_use_beyond_plain_jinja() -> None:
 )  # fmt: skip
 def test_equal_to_transformers(template: str) -> None:
     chat = pytest.importorskip("transformers.utils.chat_template_utils")
-    expected = chat._compile_jinja_template(template).render(messages=USER, add_generation_prompt=True, **TOKENS)
+    expected = chat._compile_jinja_template(template).render(
+        messages=USER, tools=None, documents=None, add_generation_prompt=True, **TOKENS
+    )
     assert render_chat(template, USER, TOKENS) == expected
 
 
@@ -85,3 +89,28 @@ def test_empty_and_garbled_answers_fail(artifact: bytes, reference: bytes, passe
     answers = [Answer("Hello", artifact, reference)]
     assert check_answers(answers).passed is passed
     assert samples(answers)[0].text == artifact.decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ bos_token }}{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m.content | trim }}{% endfor %}",
+        "{% if messages|length > 1 %}{{ raise_exception('one turn only') }}{% endif %}{{ messages[0]['content'] }}",
+        "{%- if tools %}tools{% endif -%}{% for m in messages %}{{ m.content | tojson }}{% endfor %}",
+    ],
+)  # fmt: skip
+def test_llama_cpp_renders_the_same(tmp_path: Path, template: str) -> None:
+    """A date, a refused conversation and JSON: the server's own jinja against jinja2."""
+    model = compile_model(tmp_path, "q8_0", change_vocabulary=with_template(template))
+    files = {"tokenizer_config.json": json.dumps({"bos_token": "<|endoftext|>"}).encode()}
+    check = check_template(model, template, files)
+    assert check.passed, check.detail
+
+
+def test_template_with_which_the_server_does_not_start_fails(tmp_path: Path) -> None:
+    """llama.cpp's server tries the template at its start; this one it cannot run, and a device could not serve it."""
+    template = "{{ messages | tojson }}"
+    model = compile_model(tmp_path, "q8_0", change_vocabulary=with_template(template))
+    check = check_template(model, template, {})
+    assert not check.passed
+    assert "llama.cpp gives a refusal" in check.detail

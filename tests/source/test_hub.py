@@ -134,10 +134,16 @@ def test_resumes_within_a_build_when_the_connection_breaks(run: Run, hub_server:
     out = run("checkpoint")
     assert (Path(out["root"]) / "model.safetensors").read_bytes() == WEIGHTS
     starts = [int(r.range.removeprefix("bytes=").split("-")[0]) for r in hub_server.requests if r.host == "storage"]
-    assert starts[0] == 0
-    # At most one chunk of 1 MiB is lost at each break.
-    assert 3_900_000 < starts[1] <= 5_000_000
-    assert starts[1] + 1_900_000 < starts[2] <= starts[1] + 3_000_000
+    assert starts == [0, 5_000_000, 8_000_000]
+
+
+def test_a_connection_that_breaks_every_100_kb_still_brings_the_file(run: Run, hub_server: HubServer) -> None:
+    run("header")
+    hub_server.forget_requests()
+    hub_server.faults.cut_after = [100_000] * (len(WEIGHTS) // 100_000)
+    out = run("checkpoint")
+    assert (Path(out["root"]) / "model.safetensors").read_bytes() == WEIGHTS
+    assert sum(served(hub_server, "model.safetensors")) == len(WEIGHTS)
 
 
 def test_resumes_in_the_next_build_after_a_kill(run: Run, hub_server: HubServer, tmp_path: Path) -> None:
@@ -162,12 +168,12 @@ def test_starts_again_when_the_server_cannot_resume(run: Run, hub_server: HubSer
 
 def test_gives_up_when_the_connection_always_breaks(run: Run, hub_server: HubServer, tmp_path: Path) -> None:
     run("header")
-    hub_server.faults.cut_after = [2_000_000] + [10] * 5
+    hub_server.faults.cut_after = [2_000_000] + [0] * 5
     out = run("checkpoint")
     assert out["error"] == "ToolError"
     assert "connection broke" in out["text"]
     assert "goes on from there" in out["text"]
-    assert (cache_of(tmp_path) / "blobs" / f"{SHA256}.edgec-partial").stat().st_size > 900_000
+    assert (cache_of(tmp_path) / "blobs" / f"{SHA256}.edgec-partial").stat().st_size == 2_000_000
 
 
 def test_refuses_a_wrong_digest(run: Run, hub_server: HubServer, tmp_path: Path) -> None:
@@ -208,6 +214,32 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(run: Run) -> None:
     path.write_bytes(WEIGHTS[:-1] + b"x")
     run("checkpoint")
     assert path.read_bytes() == WEIGHTS
+
+
+@pytest.mark.parametrize("lfs", [(".safetensors",), (".safetensors", ".json")])
+@pytest.mark.parametrize("as_plain_file", [False, True])
+def test_a_small_file_changed_in_the_cache_is_never_used(
+    run: Run, hub_server: HubServer, tmp_path: Path, lfs: tuple[str, ...], as_plain_file: bool
+) -> None:
+    hub_server.lfs = lfs
+    first = run("header")
+    path = cache_of(tmp_path) / "snapshots" / COMMIT / "config.json"
+    content = path.read_bytes()
+    changed = content.replace(b"10000.0", b"90000.0")
+    assert len(changed) == len(content)
+    assert changed != content
+    if as_plain_file:
+        path.unlink()
+    path.write_bytes(changed)
+    for verb in ("header", "checkpoint"):
+        out = run(verb, offline=True)
+        assert out["error"] == "InputError"
+        assert f"config.json in the Hugging Face cache is not what commit {COMMIT[:12]} holds" in out["text"]
+        assert "run once without --offline" in out["text"]
+    assert path.read_bytes() == changed
+    assert run("header") == first
+    assert path.read_bytes() == content
+    assert run("header", offline=True) == first
 
 
 def test_no_access_without_a_token(run: Run, hub_server: HubServer) -> None:

@@ -49,7 +49,7 @@ def test_the_real_model() -> None:
     assert checkpoint.root == MODEL
 
 
-def test_digests_come_from_the_caller(checkpoint: Make) -> None:
+def test_digests_of_weights_come_from_the_caller_and_of_small_files_from_what_was_read(checkpoint: Make) -> None:
     asked: list[str] = []
 
     def digest(path: Path) -> str:
@@ -57,8 +57,10 @@ def test_digests_come_from_the_caller(checkpoint: Make) -> None:
         return "sha256:known"
 
     opened = open_local(checkpoint({"model.safetensors": ONE}), digest_file=digest)
-    assert asked == ["config.json", "model.safetensors"]
-    assert {f.digest for f in opened.header.identity.files} == {"sha256:known"}
+    assert asked == ["model.safetensors"]
+    digests = {f.name: f.digest for f in opened.header.identity.files}
+    small = sha256_bytes(opened.header.files["config.json"])
+    assert digests == {"config.json": small, "model.safetensors": "sha256:known"}
 
 
 def test_sharded(checkpoint: Make) -> None:
@@ -204,6 +206,7 @@ def test_a_tensor_in_two_shards(checkpoint: Make) -> None:
     ],
 )
 def test_a_wrong_index(checkpoint: Make, content: bytes, message: str) -> None:
-    text = refusal(checkpoint({INDEX: content}))
-    assert text.startswith(INDEX)
+    folder = checkpoint({INDEX: content})
+    text = refusal(folder)
+    assert text.startswith(f"{folder / INDEX}: ")
     assert message in text

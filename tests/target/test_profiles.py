@@ -120,7 +120,7 @@ def changed(path: str, value: object) -> dict[str, object]:
     [
         ("memory.provenance", None, "Input should be"),
         ("memory.os_reserve_provenance.note", None, "an estimate needs a `note`"),
-        ("memory.os_reserve_mib", 8192, "must be smaller than total_mib"),
+        ("memory.os_reserve_mib", 8192, "leaves nothing of `total_mib`"),
         ("runtimes.rkllm.speed.0.bw_eff_gbs", [40.0, 30.0], "with 0 <= low <= high"),
         ("runtimes.rkllm.speed.0.bw_eff_gbs", [30.0, 50.0], "above bandwidth.theoretical_gbs"),
         ("runtimes.rkllm.speed.0.measured_gb", None, "measured_gb is given exactly when"),

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgec.build.gguf_steps import load_proof
+from edgec.build.built import Built, beside, built_from, facts_of, report_path, standing_facts
+from edgec.build.gguf_steps import QualityError, load_proof
 from edgec.build.report_data import report_data
 from edgec.build.run import Runner
-from edgec.build.versions import tool_versions
 from edgec.bundle.content import BundleArtifact, BundleContent, BundleFile, MediaKind
 from edgec.bundle.keys import SigningKey
-from edgec.bundle.write import write_bundle
+from edgec.bundle.write import FileChangedError, write_bundle
 from edgec.documents.canonical import sha256_bytes
+from edgec.errors import Diagnostic
 from edgec.events import ActionFinished, ActionStarted
 from edgec.plan.gguf import GgufPlan
-from edgec.plan.keys import builder_platform
+from edgec.plan.keys import builder_platform, made_with
 from edgec.plan.plan import Plan
 from edgec.prove.model import Proof
 from edgec.prove.report import render_report
@@ -41,55 +41,54 @@ _CARRIED: Mapping[str, MediaKind] = {
 REPORT_FILE = "report.html"
 
 
-@dataclass(frozen=True)
-class Built:
-    """A finished build. `digest` is the bundle's OCI manifest digest; `cached`: the bundle stood there already."""
-
-    plan: Plan
-    path: Path
-    report: Path
-    archive: Path | None
-    digest: str
-    size_bytes: int
-    proofs: tuple[Proof, ...]
-    cached: bool
-    wall_s: float
-
-
-def report_path(destination: Path) -> Path:
-    """Where a person finds the report of the bundle at `destination`: beside it."""
-    return destination.with_name(destination.name + ".report.html")
-
-
-def run_bundle(runner: Runner, standing: StandingFolders, key: SigningKey, output: Path, archive: Path | None) -> Built:
-    """Makes sure that the plan's bundle stands under `output`, proven and signed."""
+def run_bundle(
+    runner: Runner,
+    standing: StandingFolders,
+    *,
+    key: SigningKey,
+    destination: Path,
+    archive: Path | None,
+    fingerprint: str,
+) -> Built:
+    """Makes sure that the plan's bundle stands at `destination`, proven and signed; remembers it by its fingerprint."""
     started = time.monotonic()
     plan = runner.plan
-    destination = output / plan.bundle_name
     action = plan.action("bundle")
     with exclusive(standing.root / f"{plan.bundle_name}.lock"):
-        proofs = tuple(load_proof(runner.result(f"prove {a.name}")) for a in plan.artifacts)
+        # Another build may have made it while this one waited.
+        facts = standing_facts(standing, destination, archive, fingerprint)
+        cached = facts is not None
         packaging = time.monotonic()
-        facts = standing.facts(destination, action.key)
-        wanted = report_path(destination).exists() and (archive is None or archive.exists())
-        cached = facts is not None and wanted
-        if facts is None or not wanted:
+        if facts is None:
+            proofs = _proofs(runner, destination)
+            packaging = time.monotonic()
             runner.report(ActionStarted(action.name, action.kind, action.reason))
-            facts = _write(runner, proofs, key, destination, archive)
-            standing.remember(destination, action.key, facts)
+            try:
+                facts = _write(runner, proofs, key, destination, archive)
+            except FileChangedError as changed:
+                # Once: a disk that spoils the same file again is a matter for a person.
+                if not runner.discard(changed.file):
+                    raise
+                facts = _write(runner, _proofs(runner, destination), key, destination, archive)
+            for path in beside(destination, archive):
+                standing.remember(path, fingerprint, facts)
     now = time.monotonic()
     runner.report(ActionFinished(action.name, action.kind, cached=cached, wall_s=now - packaging))
-    return Built(
-        plan=plan,
-        path=destination,
-        report=report_path(destination),
-        archive=archive,
-        digest=str(facts["digest"]),
-        size_bytes=int(facts["size_bytes"]),
-        proofs=proofs,
-        cached=cached,
-        wall_s=now - started,
-    )
+    return built_from(facts, destination, archive, cached=cached, wall_s=now - started)
+
+
+def _proofs(runner: Runner, destination: Path) -> tuple[Proof, ...]:
+    """The proofs of all artifacts. A missed one leaves its report beside where the bundle would be."""
+    page = destination.with_name(destination.name + ".failed.report.html")
+    try:
+        proofs = tuple(load_proof(runner.result(f"prove {a.name}")) for a in runner.plan.artifacts)
+    except QualityError as missed:
+        write_file(page, render_report(report_data(runner.plan, (missed.proof,))).encode())
+        raise QualityError(
+            missed.proof, *missed.diagnostics, Diagnostic(message="no bundle was written", hint=f"open {page}")
+        ) from missed
+    page.unlink(missing_ok=True)
+    return proofs
 
 
 def _write(
@@ -109,7 +108,7 @@ def _write(
     content = _content(plan, tuple(files), tuple(artifacts), proofs)
     info = write_bundle(content, destination, key=key, report=runner.report, archive=archive)
     write_file(report_path(destination), page)
-    return {"digest": info.digest, "size_bytes": info.size_bytes}
+    return facts_of(plan, proofs, info.digest, info.size_bytes)
 
 
 def _carried(plan: Plan) -> list[tuple[str, MediaKind]]:
@@ -150,7 +149,7 @@ def _content(
         artifacts=artifacts,
         proofs=tuple(p.model_dump(mode="json") for p in proofs),
         not_verified=tuple(not_verified[k] for k in sorted(not_verified)),
-        tools=tool_versions(),
+        tools=made_with(),
         inputs=_texts(plan),
         development_key=plan.signer.is_development,
     )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgec.documents.canonical import sha256_bytes
 from edgec.events import Reporter
 from edgec.plan.plan import Plan
-from edgec.source.hub import fetch_checkpoint
-from edgec.source.local import open_local
+from edgec.source.hub import fetch_checkpoint, weight_digests
 from edgec.source.model import Checkpoint
+from edgec.source.text import read_text
+from edgec.source.unchanged import file_changed, unchanged
 from edgec.store.actions import Result
 
 
@@ -34,7 +37,21 @@ class StepContext:
                     source.hub, offline=source.offline, licence=licence, report=self.report
                 )
             elif source.folder is not None:
-                self._checkpoint = open_local(source.folder, licence=licence, digest_file=self.digest_file)
+                # As planned, not as the folder is by now: `weights_unchanged` refuses what differs.
+                self._checkpoint = Checkpoint(source.header, source.folder)
             else:
                 raise ValueError("a planned source has a folder or a hub repository")
         return self._checkpoint
+
+    def weights_unchanged(self) -> AbstractContextManager[None]:
+        """Read weights within: raises InputError if they are not those the plan was made for, before or afterwards."""
+        hub = self.plan.source.hub
+        return unchanged(self.checkpoint(), self.digest_file if hub is None else weight_digests(hub))
+
+    def text(self, name: str, what: str, digest: str) -> str:
+        """The text the recipe names, which must still be the one that was planned with. Raises InputError."""
+        path = self.plan.loaded.resolve(name)
+        text = read_text(path, what)
+        if sha256_bytes(text.encode()) != digest:
+            raise file_changed(path)
+        return text

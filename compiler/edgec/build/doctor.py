@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from edgec.bundle.keyring import find_signing_key
+from edgec.bundle.keyring import find_signing_key, keys_folder
 from edgec.errors import EdgecError
-from edgec.store.atomic import write_file
+from edgec.store.atomic import free_bytes, require_writable
+from edgec.store.paths import CACHE_HINT, CONFIG_HINT
+from edgec.toolchain.cores import usable_cores
 from edgec.toolchain.process import run_tool
 
 _MIN_FREE_GIB = 2.0
@@ -39,11 +41,11 @@ def examine(cache: Path, config: Path, env: Mapping[str, str]) -> tuple[Finding,
     """All findings, the required ones first."""
     return (
         _python(),
-        _runtime(cache, env),
+        _runtime(env),
         _cache(cache),
         _disk(cache),
         _memory(),
-        Finding("cores", str(len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else "?", True, False),
+        Finding("cores", str(usable_cores()), True, False),
         _key(config, env),
         _hub(env),
     )
@@ -54,33 +56,31 @@ def _python() -> Finding:
     return Finding("python", found, sys.version_info >= (3, 11), True, "install Python 3.11 or newer")
 
 
-def _runtime(cache: Path, env: Mapping[str, str]) -> Finding:
+def _runtime(env: Mapping[str, str]) -> Finding:
     hint = "reinstall it: python -m pip install --force-reinstall xllamacpp"
+    # Not in the cache, which may be what is wrong. The end of the log is in the message.
     try:
-        run_tool([sys.executable, "-c", _LOAD], log=cache / "logs" / "doctor.log", timeout_s=60, env=env)
+        with tempfile.TemporaryDirectory(prefix="edgec-doctor-") as folder:
+            run_tool([sys.executable, "-c", _LOAD], log=Path(folder) / "log", timeout_s=60, env=env)
     except EdgecError as error:
-        return Finding("llama.cpp", error.diagnostics[0].message, False, True, error.diagnostics[0].hint or hint)
+        return Finding("llama.cpp", error.diagnostics[0].message, False, True, hint)
+    except OSError as error:
+        found = f"not tried: no temporary folder can be made: {error.strerror}"
+        return Finding("llama.cpp", found, False, True, "set TMPDIR to a folder you may write to")
     found = f"xllamacpp {version('xllamacpp')}, tokenizers {version('tokenizers')}"
     return Finding("llama.cpp", found, True, True)
 
 
 def _cache(cache: Path) -> Finding:
-    probe = cache / f"doctor-{os.getpid()}.tmp"
     try:
-        write_file(probe, b"")
+        require_writable(cache, hint=CACHE_HINT)
     except EdgecError as error:
-        return Finding(
-            "cache", error.diagnostics[0].message, False, True, "set EDGEC_CACHE to a folder you may write to"
-        )
-    probe.unlink()
+        return Finding("cache", f"{cache}: {error.diagnostics[0].message}", False, True, error.diagnostics[0].hint)
     return Finding("cache", str(cache), True, True)
 
 
 def _disk(cache: Path) -> Finding:
-    folder = cache
-    while not folder.exists():
-        folder = folder.parent
-    free_gib = shutil.disk_usage(folder).free / 2**30
+    free_gib = free_bytes(cache) / 2**30
     hint = "`edgec clean` empties the store; EDGEC_CACHE moves it to a larger disk"
     return Finding("disk", f"{free_gib:.1f} GiB free at {cache}", free_gib >= _MIN_FREE_GIB, False, hint)
 
@@ -96,6 +96,15 @@ def _key(config: Path, env: Mapping[str, str]) -> Finding:
         key = find_signing_key(config, None, env)
     except EdgecError as error:
         return Finding("signing key", error.diagnostics[0].message, False, True, error.diagnostics[0].hint)
+    except PermissionError as error:
+        return Finding("signing key", f"{config}: {error.strerror}", False, True, CONFIG_HINT)
+    if key is None:
+        # A build makes the development key.
+        try:
+            require_writable(keys_folder(config), hint=CONFIG_HINT)
+        except EdgecError as error:
+            found = f"none, and none can be made at {keys_folder(config)}: {error.diagnostics[0].message}"
+            return Finding("signing key", found, False, True, error.diagnostics[0].hint)
     own = key is not None and not key[1]
     found = "your own" if own else "none; builds are signed with a development key"
     return Finding("signing key", found, own, False, "edgec keys new")

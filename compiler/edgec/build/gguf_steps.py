@@ -15,8 +15,8 @@ from edgec.formats.gguf.layout import GgufLayout
 from edgec.plan.gguf import GgufPlan
 from edgec.plan.model import Action
 from edgec.prove.gguf import prove_decoder, prove_encoder
-from edgec.prove.model import Proof, TensorError
-from edgec.source.text import read_text
+from edgec.prove.model import Check, Proof, TensorError
+from edgec.source.unchanged import file_changed
 from edgec.store.actions import Result, Workspace
 from edgec.store.atomic import write_file
 
@@ -41,7 +41,11 @@ def _imatrix(context: StepContext, action: Action, artifact: GgufPlan) -> Imatri
     if settings is None:
         return None
     if settings.file is not None:
-        return read_imatrix(context.plan.loaded.resolve(settings.file))
+        path = context.plan.loaded.resolve(settings.file)
+        imatrix = read_imatrix(path)
+        if imatrix.digest != action.inputs["imatrix_file"]:
+            raise file_changed(path)
+        return imatrix
     made_by = next(n for n in action.needs if n.startswith("imatrix-"))
     return read_imatrix(context.result(made_by).path(IMATRIX_FILE))
 
@@ -49,9 +53,10 @@ def _imatrix(context: StepContext, action: Action, artifact: GgufPlan) -> Imatri
 def _compile(
     context: StepContext, action: Action, work: Workspace, layout: GgufLayout, imatrix: Imatrix | None
 ) -> Result:
-    compiled = compile_gguf(
-        context.checkpoint(), layout, work.folder, imatrix=imatrix, report=context.report, action=action.name
-    )
+    with context.weights_unchanged():
+        compiled = compile_gguf(
+            context.checkpoint(), layout, work.folder, imatrix=imatrix, report=context.report, action=action.name
+        )
     files: dict[str, str | None] = {f.name: f.sha256 for f in compiled.files}
     return work.commit(
         files, {"tensors": [asdict(t) for t in compiled.tensors], "files": [f.name for f in compiled.files]}
@@ -60,7 +65,7 @@ def _compile(
 
 def run_imatrix(context: StepContext, action: Action, work: Workspace) -> Result:
     """Computes the importance matrix on the unquantized model."""
-    text = read_text(context.plan.loaded.resolve(_calibration(context, action)), "calibration text")
+    text = context.text(_calibration(context, action), "calibration text", action.inputs["calibration"])
     reference = context.result(action.needs[0])
     compute_imatrix(
         first_file(reference),
@@ -89,7 +94,7 @@ def run_prove(context: StepContext, action: Action, work: Workspace) -> Result:
     reference = context.result(artifact.reference_action)
     recipe = context.plan.loaded.recipe
     held_out = recipe.prove.held_out
-    text = None if held_out is None else read_text(context.plan.loaded.resolve(held_out), "held-out text")
+    text = None if held_out is None else context.text(held_out, "held-out text", action.inputs["held_out"])
     prove = prove_decoder if artifact.mapped.kind == "decoder" else prove_encoder
     proof = prove(
         first_file(compiled),
@@ -118,12 +123,19 @@ def _errors(compiled: Result) -> tuple[TensorError, ...]:
     )
 
 
+class QualityError(ProofError):
+    """A proof that missed; carries it for the report."""
+
+    def __init__(self, proof: Proof, *diagnostics: Diagnostic) -> None:
+        super().__init__(*diagnostics)
+        self.proof = proof
+
+
 def refuse_failed(proof: Proof) -> None:
-    """Raises ProofError naming every check that missed its threshold."""
+    """Raises QualityError naming every check that missed its threshold."""
     missed = [
         Diagnostic(
-            message=f"{check.name} is {check.measured:.5g} {check.unit}, must be {check.relation} {check.threshold:.5g}"
-            + (f": {check.detail}" if check.detail else ""),
+            message=_missed(check),
             hint=check.hint,
             place=proof.artifact,
         )
@@ -131,7 +143,13 @@ def refuse_failed(proof: Proof) -> None:
         if not check.passed
     ]
     if missed:
-        raise ProofError(*missed)
+        raise QualityError(proof, *missed)
+
+
+def _missed(check: Check) -> str:
+    unit = f" {check.unit}" if check.unit else ""
+    detail = f": {check.detail}" if check.detail else ""
+    return f"{check.name} is {check.measured:.5g}{unit}, must be {check.relation} {check.threshold:.5g}{detail}"
 
 
 def load_proof(result: Result) -> Proof:

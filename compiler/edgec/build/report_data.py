@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from edgec.build.versions import tool_versions
 from edgec.plan.gguf import GgufPlan
+from edgec.plan.keys import made_with
 from edgec.plan.plan import Plan
 from edgec.prove.model import Proof
 from edgec.prove.report import (
@@ -30,19 +30,25 @@ def report_data(plan: Plan, proofs: tuple[Proof, ...]) -> ReportData:
         version=recipe.version,
         target=plan.target.name,
         target_title=plan.target.title,
-        artifacts=tuple(_artifact(plan, a, p) for a, p in zip(plan.artifacts, proofs, strict=True)),
+        artifacts=tuple(_artifact(plan, a, p) for a, p in _proven(plan, proofs)),
         source=ReportSource(
             uri=identity.uri,
             revision=identity.revision,
             licence=identity.licence,
             files=tuple(ReportFile(f.name, f.size_bytes, f.digest) for f in identity.files),
         ),
-        tools=tuple(sorted(tool_versions().items())),
+        tools=tuple(sorted(made_with().items())),
         description=recipe.description,
         key_fingerprint=plan.signer.fingerprint,
         development_key=plan.signer.is_development,
         disk=ReportDisk(disk.bundle_mib, disk.copies, disk.needed_mib, disk.free_mib),
     )
+
+
+def _proven(plan: Plan, proofs: tuple[Proof, ...]) -> list[tuple[GgufPlan, Proof]]:
+    """The artifacts that have a proof: all of them, but for the report of a failed one."""
+    by_name = {p.artifact: p for p in proofs}
+    return [(a, by_name[a.name]) for a in plan.artifacts if a.name in by_name]
 
 
 def _artifact(plan: Plan, artifact: GgufPlan, proof: Proof) -> ReportArtifact:

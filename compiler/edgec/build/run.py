@@ -57,6 +57,21 @@ class Runner:
             self._results[name] = stored
         return self._results[name]
 
+    def discard(self, file: Path) -> bool:
+        """Forgets the stored result that holds the damaged `file`, and its proof; False if no result of this run does.
+
+        The next `result` of them makes them again: what the damaged file was good for is not known any more.
+        """
+        name = next((n for n, r in self._results.items() if r.folder == file.parent), None)
+        if name is None:
+            return False
+        self.report(Note(f"{name}: {file} changed on the disk since it was made; it is made again", "warning"))
+        for action in self.plan.actions:
+            if action.name in self._results and (action.name == name or name in action.needs):
+                self.store.discard(action.key)
+                del self._results[action.name]
+        return True
+
     def _run(self, action: Action) -> Result:
         # Inputs first, so that no lock is held while another action runs.
         if action.kind in ("reference", "compile"):

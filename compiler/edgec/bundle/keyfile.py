@@ -15,6 +15,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from edgec.errors import Diagnostic, InputError, ToolError
 from edgec.events import Note, Reporter, silent
@@ -25,6 +26,12 @@ _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
     "secp256r1": hashes.SHA256,
     "secp384r1": hashes.SHA384,
     "secp521r1": hashes.SHA512,
+}
+# The orders of these curves' groups (SEC 2, version 2).
+_ORDERS: dict[str, int] = {
+    "secp256r1": 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
+    "secp384r1": int("F" * 48 + "C7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973", 16),
+    "secp521r1": int("1" + "F" * 64 + "FA51868783BF2F966B7FCC0148F709A5D03BB5C9B8899C47AEBB6FB71E91386409", 16),
 }
 _MAX_PEM_BYTES = 64 << 10
 PASSWORD_VARIABLE = "EDGEC_SIGNING_KEY_PASSWORD"  # noqa: S105 (the name of a variable)
@@ -54,10 +61,14 @@ class PublicKey:
             return False
         return True
 
+    def is_low(self, signature: bytes) -> bool:
+        """Whether `signature` is the lower of the two, (r, s) and (r, n - s), that verify alike."""
+        return signature == _lower(signature, self.key.curve)
+
 
 @dataclass(frozen=True)
 class SigningKey:
-    """An EC private key. Signing is deterministic (RFC 6979): the same data gives the same signature."""
+    """An EC private key. Signing is deterministic (RFC 6979, low s): the same data gives the same signature."""
 
     private: ec.EllipticCurvePrivateKey
 
@@ -70,7 +81,7 @@ class SigningKey:
         """The DER signature over `data`. Raises ToolError where OpenSSL is too old to sign deterministically."""
         algorithm = _HASHES[self.private.curve.name]()
         try:
-            return self.private.sign(data, ec.ECDSA(algorithm, deterministic_signing=True))
+            signature = self.private.sign(data, ec.ECDSA(algorithm, deterministic_signing=True))
         except UnsupportedAlgorithm:
             raise ToolError(
                 Diagnostic(
@@ -78,6 +89,13 @@ class SigningKey:
                     hint="install the `cryptography` wheel from PyPI, which brings OpenSSL 3.2 or newer",
                 )
             ) from None
+        return _lower(signature, self.private.curve)
+
+
+def _lower(signature: bytes, curve: ec.EllipticCurve) -> bytes:
+    """The signature with the smaller s. Anybody can turn (r, s) into (r, n - s): only one of them is accepted."""
+    r, s = decode_dss_signature(signature)
+    return encode_dss_signature(r, min(s, _ORDERS[curve.name] - s))
 
 
 def public_path(private_path: Path) -> Path:

@@ -6,6 +6,7 @@ that nothing unsigned in them can say anything else. Changing these bytes means 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from edgec.documents.canonical import canonical_json, sha256_bytes
 LAYOUT_NAME = "oci-layout"
 INDEX_NAME = "index.json"
 LAYOUT_BYTES = canonical_json({"imageLayoutVersion": "1.0.0"})
+# Ours, and the text of the OCI specification, which clients of registries write.
+_LAYOUT_SPELLINGS = frozenset({LAYOUT_BYTES, b'{"imageLayoutVersion": "1.0.0"}'})
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 ARTIFACT_TYPE = "application/vnd.cncf.model.manifest.v1+json"
@@ -125,12 +128,16 @@ def index_bytes(image: Descriptor) -> bytes:
 
 def parse_layout(data: bytes) -> None:
     """Accepts `oci-layout` of version 1.0.0. Raises ProofError."""
-    if parse_object(data, LAYOUT_NAME) != {"imageLayoutVersion": "1.0.0"}:
+    if data not in _LAYOUT_SPELLINGS:
         raise refuse("not an OCI image layout of version 1.0.0", place=LAYOUT_NAME)
 
 
 def parse_index(data: bytes) -> Descriptor:
-    """The one image manifest `index.json` names. A tag is allowed, as clients of registries write one; nothing more."""
+    """The one image manifest `index.json` names. Raises ProofError.
+
+    A tag is allowed, as clients of registries write one; nothing more. The bytes are those that edgec or such a client
+    (Go's `encoding/json`: compact, keys in the order of the specification's types) writes for what the index says.
+    """
     index = parse_object(data, INDEX_NAME)
     try:
         _only(index, "schemaVersion", "mediaType", "manifests")
@@ -144,12 +151,20 @@ def parse_index(data: bytes) -> Descriptor:
             and entry["mediaType"] == MANIFEST_TYPE
             and entry.get("artifactType", ARTIFACT_TYPE) == ARTIFACT_TYPE
             and all(_TAG.fullmatch(tag) for tag in annotations.values())
+            and data in {canonical_json(index), _as_clients_write(index, entry)}
         )
         if fits:
             return _descriptor(entry)
     except (KeyError, TypeError, ValueError, AttributeError):
         pass
     raise refuse("the index does not name exactly one model image", place=INDEX_NAME)
+
+
+def _as_clients_write(index: dict[str, Any], entry: dict[str, Any]) -> bytes:
+    order = ("mediaType", "digest", "size", "annotations", "artifactType")
+    ordered: dict[str, Any] = {name: index[name] for name in ("schemaVersion", "mediaType") if name in index}
+    ordered["manifests"] = [{name: entry[name] for name in order if name in entry}]
+    return json.dumps(ordered, separators=(",", ":")).encode()
 
 
 def parse_image(data: bytes, place: str) -> Image:

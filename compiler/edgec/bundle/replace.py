@@ -1,7 +1,8 @@
 """Replaces a whole folder in one step, and clears away what killed writers left.
 
 Rule: at any moment the destination is the old folder or the new one, complete. Scratch folders are siblings, and locked
-while their writer lives, so that the next writer knows which are dead.
+while their writer lives, so that the next writer knows which are dead. Scratch folders are made, exchanged and removed
+only under a lock of the folder they stand in, so that writers of one destination take turns at it.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ def scratch_folder(destination: Path) -> Iterator[Path]:
     Raises OSError.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
-    clear_leftovers(destination)
-    scratch, lock = _make_locked(destination)
+    with _turn(destination.parent):
+        _clear_leftovers(destination)
+        scratch, lock = _make_locked(destination)
     try:
         yield scratch
     finally:
-        _remove(scratch)
+        with _turn(destination.parent):
+            _remove(scratch)
         os.close(lock)
         fsync_folder(destination.parent)
 
@@ -47,8 +50,9 @@ def move_in(scratch: Path, destination: Path) -> None:
     when killed then, the next writer's `clear_leftovers` puts the old one back.
     """
     sync_tree(scratch)
-    if not _rename_new(scratch, destination) and not exchange(scratch, destination):
-        replace_in_steps(scratch, destination)
+    with _turn(destination.parent):
+        if not _rename_new(scratch, destination) and not exchange(scratch, destination):
+            replace_in_steps(scratch, destination)
     fsync_folder(destination.parent)
 
 
@@ -77,19 +81,8 @@ def replace_in_steps(scratch: Path, destination: Path) -> None:
 
 def clear_leftovers(destination: Path) -> None:
     """Removes scratch folders of dead writers; puts back an old folder that a kill left aside. Raises OSError."""
-    for aside in sorted(destination.parent.glob(f".{_glob_safe(destination.name)}.old-*")):
-        if destination.exists():
-            _remove(aside)
-        else:
-            aside.rename(destination)
-    for scratch in destination.parent.glob(f".{_glob_safe(destination.name)}.partial-*"):
-        with contextlib.suppress(FileNotFoundError):
-            lock = os.open(scratch, os.O_RDONLY)
-            try:
-                if _lock(lock):
-                    _remove(scratch)
-            finally:
-                os.close(lock)
+    with _turn(destination.parent):
+        _clear_leftovers(destination)
 
 
 def sync_tree(root: Path) -> None:
@@ -98,15 +91,39 @@ def sync_tree(root: Path) -> None:
         fsync_folder(Path(folder))
 
 
-def _make_locked(destination: Path) -> tuple[Path, int]:
-    while True:
-        scratch = destination.with_name(f".{destination.name}.partial-{secrets.token_hex(4)}")
-        scratch.mkdir()
+@contextlib.contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """Waits until no other writer makes, exchanges or removes folders in `folder`: moments, never while one writes."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _clear_leftovers(destination: Path) -> None:
+    for aside in sorted(destination.parent.glob(f".{_glob_safe(destination.name)}.old-*")):
+        if destination.exists():
+            _remove(aside)
+        else:
+            aside.rename(destination)
+    for scratch in destination.parent.glob(f".{_glob_safe(destination.name)}.partial-*"):
         lock = os.open(scratch, os.O_RDONLY)
-        # Between the two calls another writer may have taken the folder for a dead one.
-        if _lock(lock) and scratch.exists():
-            return scratch, lock
-        os.close(lock)
+        try:
+            # What lies at a living writer's scratch name after an exchange is the old folder, which nobody locks.
+            if _lock(lock):
+                _remove(scratch)
+        finally:
+            os.close(lock)
+
+
+def _make_locked(destination: Path) -> tuple[Path, int]:
+    scratch = destination.with_name(f".{destination.name}.partial-{secrets.token_hex(4)}")
+    scratch.mkdir()
+    lock = os.open(scratch, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return scratch, lock
 
 
 def _lock(handle: int) -> bool:
@@ -131,7 +148,7 @@ def _rename_new(scratch: Path, destination: Path) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    # A second writer may be removing the same leftover.
+    # Another writer may have cleared it in its turn.
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(folder)
 

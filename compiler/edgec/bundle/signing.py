@@ -1,15 +1,18 @@
 """OpenSSF Model Signing: the statement over a set of files, in a DSSE envelope, in a Sigstore bundle (v0.3).
 
 Rule: no IO; the same files and key give the same bytes, and the stock `model_signing verify key` accepts them. No path
-is left out of the signature: what other signers ignore (`.git`) is refused here.
+is left out of the signature: what other signers ignore (`.git`) is refused here. A statement that was signed has one
+`model.sig`, to the byte: the statement itself, canonical JSON or not, tells whether edgec or a stock signer made it.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -31,14 +34,7 @@ def sign_files(name: str, digests: Mapping[str, str], key: SigningKey) -> bytes:
 
 def sign_payload(payload: bytes, key: SigningKey) -> bytes:
     """A Sigstore bundle around the in-toto statement `payload`."""
-    envelope = {
-        "payload": base64.b64encode(payload).decode(),
-        "payloadType": _PAYLOAD_TYPE,
-        "signatures": [{"keyid": "", "sig": base64.b64encode(key.sign(_pae(payload))).decode()}],
-    }
-    hint = key.public.fingerprint.removeprefix("sha256:")
-    material = {"publicKey": {"hint": hint}, "tlogEntries": []}
-    return canonical_json({"dsseEnvelope": envelope, "mediaType": _BUNDLE_TYPE, "verificationMaterial": material})
+    return _Envelope(key.public.fingerprint.removeprefix("sha256:"), payload, key.sign(_pae(payload))).to_bytes()
 
 
 def signer_fingerprint(signature: bytes, place: str) -> str:
@@ -65,6 +61,9 @@ def signed_payload(signature: bytes, key: PublicKey, place: str) -> bytes:
         )
     if not key.verifies(parsed.signature, _pae(parsed.payload)):
         raise refuse("the signature does not match what it signs", place=place)
+    # A stock signer takes either value of s, so that nobody can tell which one it wrote.
+    if parsed.is_ours and not key.is_low(parsed.signature):
+        raise refuse("the signature was changed into another one that is valid too", place=place)
     return parsed.payload
 
 
@@ -118,45 +117,48 @@ def _pae(payload: bytes) -> bytes:
     return b"DSSEv1 %d %s %d %s" % (len(_PAYLOAD_TYPE), _PAYLOAD_TYPE.encode(), len(payload), payload)
 
 
-class _Parsed:
-    """The parts of a Sigstore bundle signed with a plain key."""
+@dataclass(frozen=True)
+class _Envelope:
+    """What a Sigstore bundle signed with a plain key says. `hint`: the key's fingerprint; `signature`: DER."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
-        material, envelope = document["verificationMaterial"], document["dsseEnvelope"]
-        (signature,) = envelope["signatures"]
-        # Everything in the file is either signed or has one allowed value: there is no room for anything else.
-        _only(document, "mediaType", "verificationMaterial", "dsseEnvelope")
-        _only(material, "publicKey", "tlogEntries")
-        _only(material["publicKey"], "hint")
-        _only(envelope, "payload", "payloadType", "signatures")
-        _only(signature, "sig", "keyid")
-        if document["mediaType"] != _BUNDLE_TYPE or envelope["payloadType"] != _PAYLOAD_TYPE:
-            raise ValueError("unknown media type")
-        if material.get("tlogEntries", []) != [] or signature.get("keyid", "") != "":
-            raise ValueError("unexpected content")
-        self.hint: str = material["publicKey"]["hint"]
-        if not _HEX.fullmatch(self.hint):
-            raise ValueError("not a fingerprint")
-        self.payload = _decode(envelope["payload"])
-        self.signature = _decode(signature["sig"])
+    hint: str
+    payload: bytes
+    signature: bytes
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether edgec signed: the statements of stock signers are indented JSON. Nobody can change that unseen."""
+        try:
+            return canonical_json(json.loads(self.payload)) == self.payload
+        except (ValueError, RecursionError):
+            return False
+
+    def to_bytes(self) -> bytes:
+        """The file as its maker writes it: canonical JSON, or what `model_signing` 1.1 makes of its types."""
+        document = {
+            "mediaType": _BUNDLE_TYPE,
+            "verificationMaterial": {"publicKey": {"hint": self.hint}, "tlogEntries": []},
+            "dsseEnvelope": {
+                "payload": base64.b64encode(self.payload).decode(),
+                "payloadType": _PAYLOAD_TYPE,
+                "signatures": [{"sig": base64.b64encode(self.signature).decode(), "keyid": ""}],
+            },
+        }
+        return canonical_json(document) if self.is_ours else json.dumps(document, separators=(",", ":")).encode()
 
 
-def _parse(signature: bytes, place: str) -> _Parsed:
+def _parse(signature: bytes, place: str) -> _Envelope:
     document = parse_object(signature, place)
     try:
-        return _Parsed(document)
-    except (KeyError, TypeError, ValueError, AttributeError):
+        envelope = document["dsseEnvelope"]
+        (made,) = envelope["signatures"]
+        hint = document["verificationMaterial"]["publicKey"]["hint"]
+        if not _HEX.fullmatch(hint):
+            raise ValueError("not a fingerprint")
+        parsed = _Envelope(hint, base64.b64decode(envelope["payload"]), base64.b64decode(made["sig"]))
+    except (KeyError, TypeError, ValueError):
         raise refuse("not a signature made with a key (Sigstore bundle v0.3)", place=place) from None
-
-
-def _only(value: dict[str, Any], *allowed: str) -> None:
-    if value.keys() - set(allowed):
-        raise ValueError("unknown key")
-
-
-def _decode(text: str) -> bytes:
-    data = base64.b64decode(text, validate=True)
-    # The last character before the padding has unused bits: only one spelling is accepted.
-    if base64.b64encode(data).decode() != text:
-        raise ValueError("not canonical base64")
-    return data
+    # Everything in the file is either signed or has one allowed value, in one spelling: there is no room for more.
+    if parsed.to_bytes() != signature:
+        raise refuse("not written as its signer writes it: it was changed", place=place)
+    return parsed

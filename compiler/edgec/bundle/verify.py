@@ -112,12 +112,26 @@ def check_claims(manifest: Manifest, signer: Signer, place: str, *, accept_devel
                     place=place,
                     hint="build the bundle again; a failed proof must not be shipped",
                 )
+    _check_proven(manifest, place)
     if manifest.development_key and not accept_development_key and signer.trust != "own":
         raise refuse(
             "the bundle is signed with a development key of another machine, which nobody vouches for",
             place=place,
             hint="ask for a bundle signed with a release key, or accept this one with --accept-development-key",
         )
+
+
+def _check_proven(manifest: Manifest, place: str) -> None:
+    """Every compiled file belongs to an artifact, and every artifact was compared with its source."""
+    hint = "build the bundle with `edgec build`, which proves what it packs"
+    proven = {proof.artifact for proof in manifest.proofs if proof.checks}
+    for artifact in manifest.artifacts:
+        if artifact.name not in proven:
+            raise refuse(f"nothing was proven about {artifact.name}", place=place, hint=hint)
+    owned = {path for artifact in manifest.artifacts for path in artifact.files}
+    for file in manifest.files:
+        if file.kind == "weight" and file.path not in owned:
+            raise refuse(f"`{file.path}` belongs to no proven artifact", place=place, hint=hint)
 
 
 def verified_chunks(opened: Opened, path: str, digest: str) -> Iterator[bytes]:

@@ -41,12 +41,26 @@ from edgec.bundle.replace import move_in, scratch_folder
 from edgec.bundle.sbom import sbom_bytes
 from edgec.bundle.signing import sign_files, sign_payload
 from edgec.documents.canonical import read_chunks, sha256_bytes
-from edgec.errors import Diagnostic, EdgecError, InputError, ToolError
+from edgec.errors import Diagnostic, InputError, ToolError
 from edgec.events import Reporter
 from edgec.store import atomic
 
 _ACTION = "bundle"
 _LAYOUT_NAMES = frozenset({LAYOUT_NAME, INDEX_NAME, "blobs"})
+
+
+class FileChangedError(ToolError):
+    """`file`, which was to be packed, is not the one that was built."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(
+            Diagnostic(
+                "the file is not the one that was built: its size or digest differs from what was recorded",
+                place=str(file),
+                hint="delete it and build again; if it happens twice, check the disk",
+            )
+        )
+        self.file = file
 
 
 @dataclass(frozen=True)
@@ -70,18 +84,19 @@ def write_bundle(
 
     `archive`: also write the layout as one tar file. `run_facts` (times, host) go, signed, into
     `<destination>.attestation.json` beside the bundle, because inside they would change its digest.
-    Raises InputError for names that cannot be in a bundle or a destination that holds something else, ToolError when a
-    file is not what was recorded or the disk refuses.
+    Raises InputError for names that cannot be in a bundle or a destination that holds something else, FileChangedError
+    when a file is not what was recorded, ToolError when the disk refuses.
     """
     _check_content(content)
-    _check_destination(destination)
     try:
+        _check_destination(destination)
         with scratch_folder(destination) as scratch:
             written = _write_layout(content, scratch, key, report)
+            if archive is not None:
+                # From here, not from the destination: another writer may replace that one at any moment.
+                write_archive(scratch, archive)
             move_in(scratch, destination)
         attestation = _write_attestation(content, destination, written.image_digest, key, run_facts)
-        if archive is not None:
-            write_archive(destination, archive)
     except OSError as error:
         raise atomic.explain(error, destination) from error
     return BundleInfo(
@@ -124,7 +139,7 @@ def _place_files(files: tuple[BundleFile, ...], blobs: Path, report: Reporter) -
             for chunk in meter.over(read_chunks(path), file.path_in_bundle):
                 hasher.update(chunk)
             if path.stat().st_size != file.size_bytes or "sha256:" + hasher.hexdigest() != file.digest:
-                raise _changed(file)
+                raise FileChangedError(file.source)
         layers.append(Layer(file.path_in_bundle, file.kind, blob))
     meter.finish()
     return layers
@@ -189,15 +204,5 @@ def _check_destination(destination: Path) -> None:
             "something that is not a bundle stands there; it is not replaced",
             place=str(destination),
             hint="choose another output folder, or move it away",
-        )
-    )
-
-
-def _changed(file: BundleFile) -> EdgecError:
-    return ToolError(
-        Diagnostic(
-            "the file is not the one that was built: its size or digest differs from what was recorded",
-            place=str(file.source),
-            hint="delete it and build again; if it happens twice, check the disk",
         )
     )

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edgec import api
-from edgec.build.bundle_step import Built
+from edgec.build.built import Built
 from edgec.commands.output import Output, output_options
 from edgec.commands.plan_text import mib
 from edgec.prove.model import Check
@@ -40,8 +40,8 @@ def as_json(built: Built) -> dict[str, Any]:
         "size_bytes": built.size_bytes,
         "report": str(built.report),
         "archive": None if built.archive is None else str(built.archive),
-        "key": built.plan.signer.fingerprint,
-        "development_key": built.plan.signer.is_development,
+        "key": built.signer.fingerprint,
+        "development_key": built.signer.is_development,
         "cached": built.cached,
         "wall_s": round(built.wall_s, 3),
         "proofs": [p.model_dump(mode="json") for p in built.proofs],
@@ -50,23 +50,22 @@ def as_json(built: Built) -> dict[str, Any]:
 
 def as_text(built: Built) -> str:
     """The result for people: the bundle, its proof, what to do next."""
-    plan = built.plan
     lines = ["", f"bundle   {built.path}  ({mib(built.size_bytes)})" + ("  unchanged" if built.cached else "")]
     lines.append(f"digest   {built.digest}")
-    lines.append(f"target   {plan.target.title}")
-    for artifact, proof in zip(plan.artifacts, built.proofs, strict=True):
-        lines.append(f"proof    {artifact.name} on {proof.runtime}")
-        lines += [f"         {_check(c)}" for c in proof.checks]
+    lines.append(f"target   {built.target_title}")
+    for artifact in built.artifacts:
+        lines.append(f"proof    {artifact.name} on {artifact.proof.runtime}")
+        lines += [f"         {_check(c)}" for c in artifact.proof.checks]
         lines += [f"speed    {s.low_tok_s:.0f} to {s.high_tok_s:.0f} tokens/s with {s.runtime} (predicted)"
-                  for s in artifact.summary.speeds]  # fmt: skip
+                  for s in artifact.speeds]  # fmt: skip
     lines.append(f"report   {built.report}")
-    whose = "development key of this machine" if plan.signer.is_development else "your key"
-    lines.append(f"signed   {plan.signer.fingerprint[:19]} ({whose})")
+    whose = "development key of this machine" if built.signer.is_development else "your key"
+    lines.append(f"signed   {built.signer.fingerprint[:19]} ({whose})")
     lines += ["", "not verified on hardware:"]
     whats = {n.what: n.why for p in built.proofs for n in p.not_verified}
     lines += [f"  {what}: {why}" for what, why in sorted(whats.items())]
     lines += ["", "next:", f"  edgec verify {built.path}", f"  edgec unpack {built.path} model/"]
-    if plan.signer.is_development:
+    if built.signer.is_development:
         lines.append("  edgec keys new            # a key of your own: devices should not trust a development key")
     return "\n".join(lines)
 

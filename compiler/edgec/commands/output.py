@@ -74,8 +74,6 @@ def output_options(function: Callable[..., R]) -> Callable[..., R]:
     @functools.wraps(function)
     def wrapped(*args: Any, as_json: bool, quiet: bool, **kwargs: Any) -> R:
         output = Output(as_json=as_json, quiet=quiet)
-        # The error handler in `cli` has to know how to speak.
-        click.get_current_context().find_root().meta["edgec.json"] = as_json
         try:
             return function(*args, output=output, **kwargs)
         finally:

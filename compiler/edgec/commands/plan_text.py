@@ -21,23 +21,17 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "target": plan.target.name,
         "source": {"uri": plan.source.header.identity.uri, "revision": plan.source.header.identity.revision},
         "artifacts": [asdict(a.summary) for a in plan.artifacts],
-        "actions": [asdict(a) for a in plan.actions],
-        "disk_bytes": disk_bytes(plan),
+        "actions": [{**asdict(a), "runs": a in plan.to_run} for a in plan.actions],
+        "disk_bytes": plan.bytes_to_write,
         "device_disk": asdict(plan.disk),
     }
-
-
-def disk_bytes(plan: Plan) -> int:
-    """Bytes the build still has to write or download on this machine."""
-    costs = [a.cost for a in plan.actions if not a.cached]
-    return sum(c.output_bytes + c.scratch_bytes + c.download_bytes for c in costs)
 
 
 def as_text(plan: Plan) -> str:
     """The plan for people: what will run and why, whether it fits, how fast it will be."""
     lines = [f"{plan.bundle_name}: {plan.source.header.identity.uri} for {plan.target.title}", "", "actions"]
-    lines += [f"  {_action(a)}" for a in plan.actions]
-    lines.append(f"  this machine writes {mib(disk_bytes(plan))}")
+    lines += [f"  {_action(a, runs=a in plan.to_run)}" for a in plan.actions]
+    lines.append(f"  this machine writes {mib(plan.bytes_to_write)}")
     disk = plan.disk
     lines.append(f"  the device stores {disk.copies} bundles, {disk.needed_mib:.1f} MiB ({disk.verdict})")
     for artifact in plan.artifacts:
@@ -45,8 +39,9 @@ def as_text(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _action(action: Action) -> str:
-    state = "cached" if action.cached else "run   "
+def _action(action: Action, *, runs: bool) -> str:
+    # An action can be neither: its result was cleaned away, and nothing needs it.
+    state = "run   " if runs else "cached" if action.cached else "skip  "
     cost = action.cost
     size = f", {mib(cost.output_bytes)}" if cost.output_bytes else ""
     download = f", download {mib(cost.download_bytes)}" if cost.download_bytes else ""

@@ -7,6 +7,7 @@ import threading
 import time
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from edgec import events
@@ -21,17 +22,17 @@ def _amount(done: int, total: int, unit: str) -> str:
 
 
 class LiveProgress:
-    """A bar per running action, with rate and estimated time left."""
+    """A bar per running action, with rate and estimated time left. `console`: by default standard error."""
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True)
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             TextColumn("{task.fields[amount]}"),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(compact=True),
-            TextColumn("[dim]{task.fields[detail]}", markup=True),
+            TextColumn("{task.fields[detail]}", style="dim", markup=False),
             console=self._console,
             transient=True,
         )
@@ -43,7 +44,9 @@ class LiveProgress:
         with self._lock:
             match event:
                 case events.ActionStarted():
-                    self._console.print(f"[bold]{event.action}[/bold]  [dim]{event.reason}[/dim]", highlight=False)
+                    # Reasons and details hold names that people wrote: `[...]` in them is no markup.
+                    started = f"[bold]{escape(event.action)}[/bold]  [dim]{escape(event.reason)}[/dim]"
+                    self._console.print(started, highlight=False)
                 case events.Progress():
                     self._advance(event)
                 case events.ActionFinished():
@@ -66,7 +69,7 @@ class LiveProgress:
         if event.action in self._tasks:
             self._bar.remove_task(self._tasks.pop(event.action)[0])
         state = "cached" if event.cached else f"{event.wall_s:.1f} s"
-        self._console.print(f"[green]✓[/green] {event.action}  [dim]{state}[/dim]", highlight=False)
+        self._console.print(f"[green]✓[/green] {escape(event.action)}  [dim]{state}[/dim]", highlight=False)
 
     def close(self) -> None:
         """Removes the bar."""

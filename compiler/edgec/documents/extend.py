@@ -53,10 +53,10 @@ def _load(path: Path, resolve: Resolve, chain: tuple[Path, ...]) -> MarkedDocume
         return marked
     own = marked.root.without(KEY)
     if not isinstance(entry.value, Scalar) or not isinstance(entry.value.value, str) or not entry.value.value.strip():
-        wrong = Diagnostic(
-            "`extends` must be the name of one other file", "for example `extends: base.yaml`", entry.span
-        )
-        return MarkedDocument(path, own, (*marked.mistakes, wrong))
+        is_empty = isinstance(entry.value, Scalar) and not entry.value.text
+        at = entry.span if is_empty else entry.value.span
+        wrong = Diagnostic("`extends` must be the name of one other file", "for example `extends: base.yaml`", at)
+        return MarkedDocument(path, own, (*marked.mistakes, wrong), is_part=True)
     span = entry.value.span
     chain = (*chain, path.resolve())
     base_path = resolve(entry.value.value, path, span)
@@ -66,4 +66,4 @@ def _load(path: Path, resolve: Resolve, chain: tuple[Path, ...]) -> MarkedDocume
     if len(chain) >= MAX_CHAIN:
         raise InputError(Diagnostic(f"more than {MAX_CHAIN} files extend each other", "merge some of them", span))
     base = _load(base_path, resolve, chain)
-    return MarkedDocument(path, merge(base.root, own), (*base.mistakes, *marked.mistakes))
+    return MarkedDocument(path, merge(base.root, own), (*base.mistakes, *marked.mistakes), base.is_part)

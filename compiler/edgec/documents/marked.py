@@ -93,11 +93,15 @@ class Place:
 
 @dataclass(frozen=True)
 class MarkedDocument:
-    """A document and the mistakes found while reading it (shown together with those found later)."""
+    """A document and the mistakes found while reading it (shown together with those found later).
+
+    `is_part`: what it extends could not be told, so that what is missing may stand there.
+    """
 
     path: Path
     root: Mapping
     mistakes: tuple[Diagnostic, ...] = field(default=())
+    is_part: bool = False
 
     def data(self) -> dict[str, Any]:
         """The plain values: dict, tuple and scalars."""

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from edgec.documents.marked import MarkedDocument, Step
-from edgec.documents.typed import as_data
+from edgec.documents.typed import MISTAKE, as_data
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -51,7 +51,13 @@ def salvage(model_class: type[M], marked: MarkedDocument, stand_ins: Mapping[str
 
 
 def _mended(data: Any, error: ErrorDetails, stand_ins: Mapping[str, Any], dropped: set[_Path]) -> bool:
-    parents, path, value = _walked(data, error["loc"])
+    # What is missing may be missing because it was dropped.
+    own = len(error["loc"]) - (error["type"] == "missing")
+    if any(error["loc"][:end] in dropped for end in range(1, own + 1)):
+        return True  # it went with what holds it
+    at = error.get("ctx", {}).get("at") if error["type"] == MISTAKE else None
+    # Of two keys that cannot stand together, one goes and the other is still looked at.
+    parents, path, value = _walked(data, (*error["loc"], at) if at else error["loc"])
     name = str(error["loc"][-1]) if error["loc"] else ""
     if error["type"] == "missing" and isinstance(value, dict) and name in stand_ins:
         value[name] = copy.deepcopy(stand_ins[name])

@@ -12,24 +12,33 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from edgec.documents.extend import KEY as EXTENDS
 from edgec.documents.marked import MarkedDocument, Place, Scalar, Step, scalars
 from edgec.documents.marked import Sequence as ListNode
+from edgec.documents.override import FILE as SET_FILE
 from edgec.documents.shape import field_at, keys_of, model_at
 from edgec.documents.wording import Wording, listed, nearest, path_text, shown, word
 from edgec.errors import Diagnostic, InputError
 
 M = TypeVar("M", bound=BaseModel)
 
-_MISTAKE = "edgec_mistake"
+MISTAKE = "edgec_mistake"
 _LAST = ("\U0010ffff", 0, 0)
 
 
-def mistake(message: str, hint: str, *, at: str | None = None) -> PydanticCustomError:
+def mistake(message: str, hint: str, *, at: str | None = None, rival: str | None = None) -> PydanticCustomError:
     """What a model's validator raises: shown as it is, at the key `at` below the validated mapping if it exists.
 
+    `rival`: another key that cannot stand beside `at`; the hint says how to drop the one that another file gives.
     Values in `message` are shown even if they came from the environment, so a validator names keys, not values.
     """
-    return PydanticCustomError(_MISTAKE, "{said}", {"said": message, "hint": hint, "at": at})
+    return PydanticCustomError(MISTAKE, "{said}", {"said": message, "hint": hint, "at": at, "rival": rival})
+
+
+def together(*mistakes: PydanticCustomError) -> PydanticCustomError:
+    """Several mistakes of one validator, which can raise only once."""
+    first = mistakes[0].context or {}
+    return PydanticCustomError(MISTAKE, "{said}", {**first, "more": [m.context for m in mistakes[1:]]})
 
 
 def parse(model_class: type[M], marked: MarkedDocument) -> M:
@@ -56,15 +65,15 @@ def _diagnostics(model_class: type[BaseModel], marked: MarkedDocument, errors: l
     groups: dict[tuple[tuple[Step, ...], str], list[ErrorDetails]] = {}
     for error in errors:
         place = marked.place(*error["loc"])
-        if _only_follows(error, place):
+        if _only_follows(error, place) or (marked.is_part and error["type"] == "missing"):
             continue
-        is_key = error["type"] in ("missing", "extra_forbidden", _MISTAKE)
+        is_key = error["type"] in ("missing", "extra_forbidden", MISTAKE)
         groups.setdefault((place.path, str(error["loc"]) + error["type"] if is_key else ""), []).append(error)
     found = []
     for group in groups.values():
         place = marked.place(*group[0]["loc"])
-        if not _is_broken(place, of_mapping=group[0]["type"] == _MISTAKE):
-            found.append(_diagnostic(model_class, marked, place, group))
+        if not _is_broken(place, of_mapping=group[0]["type"] == MISTAKE):
+            found += _diagnostic(model_class, marked, place, group)
     return found
 
 
@@ -83,24 +92,43 @@ def _only_follows(error: ErrorDetails, place: Place) -> bool:
 
 def _diagnostic(
     model_class: type[BaseModel], marked: MarkedDocument, place: Place, group: list[ErrorDetails]
-) -> Diagnostic:
+) -> list[Diagnostic]:
     error = group[0]
     loc = error["loc"]
     if error["type"] == "extra_forbidden":
-        return _unknown_key(model_class, place, loc)
+        return [_unknown_key(model_class, place, loc)]
     if error["type"] == "missing":
-        return _missing_key(model_class, marked, loc)
-    if error["type"] == _MISTAKE:
-        context = error["ctx"]
-        at = marked.place(*loc, context["at"]) if context["at"] else place
-        return Diagnostic(context["said"], context["hint"], at.span)
+        return [_missing_key(model_class, marked, loc)]
+    if error["type"] == MISTAKE:
+        return [_told(marked, loc, context) for context in (error["ctx"], *error["ctx"].get("more", ()))]
     wording: Wording = word(place, group, field_at(model_class, loc), model_at(model_class, loc))
-    return Diagnostic(wording.message, wording.hint, place.span)
+    return [Diagnostic(wording.message, wording.hint, place.span)]
+
+
+def _told(marked: MarkedDocument, loc: tuple[Step, ...], context: Any) -> Diagnostic:
+    """A validator's own mistake, at the later written of two keys that cannot stand together."""
+    name, rival = context["at"], context.get("rival")
+    if name is None:
+        return Diagnostic(context["said"], context["hint"], marked.place(*loc).span)
+    at = marked.place(*loc, name)
+    if rival is None:
+        return Diagnostic(context["said"], context["hint"], at.span)
+    other = marked.place(*loc, rival)
+    own = (SET_FILE, str(marked.path))
+    ranks = [own.index(p.span.file) if p.span.file in own else len(own) for p in (at, other)]
+    if ranks[0] == ranks[1]:
+        return Diagnostic(context["said"], context["hint"], at.span)
+    kept, dropped, span = (name, rival, at.span) if ranks[0] < ranks[1] else (rival, name, other.span)
+    file = (other if dropped == rival else at).span.file
+    way = f"`--set {path_text((*other.path[:-1], dropped))}=null`" if span.file == SET_FILE else f"`{dropped}: null`"
+    return Diagnostic(context["said"], f"`{dropped}` comes from `{file}`: add {way} to keep only `{kept}`", span)
 
 
 def _unknown_key(model_class: type[BaseModel], place: Place, loc: tuple[Step, ...]) -> Diagnostic:
     parent = model_at(model_class, loc[:-1])
     valid = list(keys_of(parent)) if parent else []
+    if len(loc) == 1:
+        valid.append(EXTENDS)
     near = nearest(str(loc[-1]), valid)
     where = f" in `{path_text(place.path[:-1])}`" if place.path[:-1] else ""
     hint = f"did you mean {shown(near)}? " if near else ""

@@ -123,7 +123,9 @@ def _rewritten(node: Scalar, wanted: str, field: FieldInfo | None) -> str | None
     if wanted not in ("a whole number", "a number") or not isinstance(node.value, str):
         return None
     if re.fullmatch(r"[-+]?\d+(\.\d+)?", node.text):
-        return f"remove the quotes: {node.text}"
+        # Without quotes it is a text only because no computer counts that far.
+        is_quoted = node.span.source_line[node.span.column - 1 : node.span.column] in ("'", '"')
+        return f"remove the quotes: {node.text}" if is_quoted else "write a smaller number"
     if thousands := re.fullmatch(r"(\d{1,6})[kK]", node.text):
         return f"write {int(thousands.group(1)) * 1024}"
     if re.fullmatch(r"\d{1,3}([,_ ]\d{3})+", node.text):

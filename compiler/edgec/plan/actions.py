@@ -6,7 +6,7 @@ quantizes again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -18,8 +18,11 @@ from edgec.plan.gguf import GgufPlan
 from edgec.plan.keys import action_key, model_key, source_key
 from edgec.plan.model import Action, Cost
 from edgec.plan.plan import PlannedSource, Signer
+from edgec.prove.held_out import built_in_text
+from edgec.prove.thresholds import demanded, max_tensor_error
 from edgec.recipe.load import LoadedRecipe
 from edgec.recipe.model import Imatrix
+from edgec.source.hub import bytes_to_download
 from edgec.source.text import read_text
 from edgec.store.actions import ActionStore
 from edgec.target.model import Target
@@ -45,13 +48,13 @@ class _Draft:
 
 @dataclass(frozen=True)
 class ActionGraph:
-    """Makes the actions of one build. `bundle_stands(key)`: whether that bundle stands in its place already."""
+    """Makes the actions of one build. `bundle_stands`: whether the bundle of exactly this build stands in its place."""
 
     loaded: LoadedRecipe
     target: Target
     source: PlannedSource
     store: ActionStore
-    bundle_stands: Callable[[str], bool]
+    bundle_stands: bool
     signer: Signer
     _actions: dict[str, Action] = field(default_factory=dict)
 
@@ -74,7 +77,6 @@ class ActionGraph:
         """Adds an action once (artifacts share references) and returns its key."""
         key = action_key(draft.kind, draft.settings, draft.inputs)
         if draft.name not in self._actions:
-            cached = self.bundle_stands(key) if draft.kind == "bundle" else self.store.lookup(key) is not None
             self._actions[draft.name] = Action(
                 name=draft.name,
                 kind=draft.kind,
@@ -83,18 +85,26 @@ class ActionGraph:
                 inputs=dict(draft.inputs),
                 settings=dict(draft.settings),
                 reason=draft.reason,
-                cached=cached,
+                cached=self._is_cached(draft, key),
                 cost=draft.cost,
             )
         return key
+
+    def _is_cached(self, draft: _Draft, key: str) -> bool:
+        match draft.kind:
+            case "fetch":
+                return draft.cost.download_bytes == 0
+            case "bundle":
+                return self.bundle_stands
+            case _:
+                return self.store.lookup(key) is not None
 
     def _fetch(self) -> None:
         hub = self.source.hub
         if hub is None:
             return
-        size = sum(f.size_bytes for f in self.source.header.identity.files)
         reason = f"the recipe names {hub.repo} at {hub.revision[:12]}"
-        cost = Cost(download_bytes=size)
+        cost = Cost(download_bytes=bytes_to_download(hub, self.source.header))
         self._add(_Draft("fetch", "fetch", {}, {"source": self._model}, reason, cost=cost))
 
     def _gguf(self, artifact: GgufPlan) -> str:
@@ -159,8 +169,16 @@ class ActionGraph:
         inputs = {"artifact": compiled, "reference": reference}
         if prove.held_out is not None:
             inputs["held_out"] = sha256_bytes(read_text(self.loaded.resolve(prove.held_out), "held-out text").encode())
-        # The text counts by its content, not by its name.
-        settings = {**_plain(prove), "held_out": None, "scheme": artifact.scheme}
+        else:
+            inputs["built_in_text"] = sha256_bytes(built_in_text().encode())
+        settings = {
+            **_plain(prove),
+            # The text counts by its content, not by its name.
+            "held_out": None,
+            "scheme": artifact.scheme,
+            "thresholds": asdict(demanded(artifact.scheme, prove)),
+            "max_tensor_errors": {name: max_tensor_error(name) for name in artifact.layout.bytes_by_type},
+        }
         mapped = artifact.reference.size_bytes + artifact.layout.size_bytes
         return self._add(
             _Draft(

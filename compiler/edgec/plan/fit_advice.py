@@ -5,7 +5,7 @@ Rule: the cheapest change for the user comes first: the context, then the batch,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -103,13 +103,13 @@ def _memory_advice(
     broken = limits.allocation(need.kv_bytes(context, batch), need.compute_bytes(context))
     if need.total_bytes(context, batch) <= budget_bytes and broken is None:
         return None
-    if broken is not None and not _shorter_context_helps(need, limits, context, batch):
-        return broken
     shorter = _largest_context(need, limits, context, batch, budget_bytes)
     if shorter is not None:
         return f"set `context: {shorter}` (now {context}): the largest that fits with a tenth of the memory free"
-    if batch > 1 and (single := _largest_context(need, limits, context, 1, budget_bytes)) is not None:
-        return f"set `batch: 1` (now {batch}) and `context: {single}` (now {context})"
+    if batch > 1 and (fewer := _smaller_batch(need, limits, context, batch, budget_bytes)) is not None:
+        return fewer
+    if broken is not None and not _shorter_context_helps(need, limits, context, batch):
+        return broken
     room = budget_bytes - need.total_bytes(context, batch) + need.weights_bytes
     scheme = _smaller_scheme(room, need.weights_bytes, schemes, bytes_by_type)
     return scheme or _larger_device(need, limits, context, batch)
@@ -120,21 +120,38 @@ def _shorter_context_helps(need: Need, limits: Limits, context: int, batch: int)
     return limits.allocation(need.kv_bytes(small, batch), need.compute_bytes(small)) is None
 
 
-def _largest_context(need: Need, limits: Limits, context: int, batch: int, budget_bytes: int) -> int | None:
-    """The largest multiple of 256 up to `context` that fits; the need grows with the context, so halving finds it."""
+def _fits(need: Need, limits: Limits, context: int, batch: int, budget_bytes: int) -> bool:
+    allowed = limits.allocation(need.kv_bytes(context, batch), need.compute_bytes(context)) is None
+    return allowed and need.total_bytes(context, batch) <= budget_bytes
 
-    def fits(steps: int) -> bool:
-        tokens = steps * _CONTEXT_STEP
-        allowed = limits.allocation(need.kv_bytes(tokens, batch), need.compute_bytes(tokens)) is None
-        return allowed and need.total_bytes(tokens, batch) <= budget_bytes
 
-    low, high = _SMALLEST_CONTEXT // _CONTEXT_STEP, context // _CONTEXT_STEP
+def _largest(low: int, high: int, fits: Callable[[int], bool]) -> int | None:
+    """The largest of `low` to `high` that fits; the need grows with the number, so halving finds it."""
     if high < low or not fits(low):
         return None
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(middle) else (low, middle - 1)
-    return low * _CONTEXT_STEP
+    return low
+
+
+def _largest_context(need: Need, limits: Limits, context: int, batch: int, budget_bytes: int) -> int | None:
+    """The largest multiple of 256 up to `context` that fits."""
+    steps = _largest(
+        _SMALLEST_CONTEXT // _CONTEXT_STEP,
+        context // _CONTEXT_STEP,
+        lambda n: _fits(need, limits, n * _CONTEXT_STEP, batch, budget_bytes),
+    )
+    return None if steps is None else steps * _CONTEXT_STEP
+
+
+def _smaller_batch(need: Need, limits: Limits, context: int, batch: int, budget_bytes: int) -> str | None:
+    """The largest batch that fits, or one sequence of a shorter context."""
+    fewer = _largest(1, batch - 1, lambda n: _fits(need, limits, context, n, budget_bytes))
+    if fewer is not None:
+        return f"set `batch: {fewer}` (now {batch}): the largest that fits with a tenth of the memory free"
+    single = _largest_context(need, limits, context, 1, budget_bytes)
+    return None if single is None else f"set `batch: 1` (now {batch}) and `context: {single}` (now {context})"
 
 
 def _smaller_scheme(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from edgec.errors import Diagnostic, InputError
+from edgec.documents.wording import listed
+from edgec.errors import Diagnostic, InputError, Span
 from edgec.formats.gguf.architectures import map_model
 from edgec.formats.gguf.layout import GgufLayout, plan_layout
 from edgec.formats.gguf.model import MappedModel, Vocabulary
 from edgec.formats.gguf.vocabulary import map_vocabulary
+from edgec.formats.gguf.vocabulary.names import missing_for_name
 from edgec.plan.fit import predict_fit
 from edgec.plan.model import ArtifactPlan, Speed
 from edgec.plan.speed import kv_read_per_token, predict_speed, weights_read_per_token
+from edgec.plan.template_check import require_working_template
 from edgec.recipe.load import LoadedRecipe
 from edgec.recipe.model import GgufArtifact
 from edgec.source.model import CheckpointHeader
@@ -20,6 +25,15 @@ from edgec.target.model import Runtime, Target
 
 # Tokens of context when the recipe does not say; enough for a chat, small enough for 4 GB devices.
 _DEFAULT_CONTEXT = 4096
+# Where mistakes that name a field of the recipe stand.
+_PLACES: Mapping[str | None, tuple[str | int, ...]] = {
+    "source.architecture": ("source", "architecture"),
+    "tokenizer.pre": ("tokenizer", "pre"),
+}
+_DECODER_ONLY = ("max_kl", "min_top1", "max_perplexity_ratio")
+_ENCODER_ONLY = ("min_cosine",)
+_OTHER = {"decoder": _DECODER_ONLY, "encoder": _ENCODER_ONLY}
+_ARTICLE = {"decoder": "a text generator", "encoder": "an encoder"}
 _TOKEN_EMBEDDING = "token_embd.weight"  # noqa: S105 (a tensor's name)
 
 
@@ -49,36 +63,112 @@ class GgufPlan:
         return f"reference-{self.reference.digest[7:13]}"
 
 
-def plan_gguf(
-    loaded: LoadedRecipe, target: Target, header: CheckpointHeader, artifact: GgufArtifact, name: str
-) -> GgufPlan:
-    """Plans one GGUF. Raises InputError when the architecture, the tokenizer or a tensor is not supported."""
-    recipe = loaded.recipe
-    mapped = map_model(header, name=recipe.name, architecture=recipe.source.architecture)
-    template = artifact.tokenizer.chat_template
-    vocabulary = map_vocabulary(
-        header,
-        n_vocab=mapped.shape.n_vocab,
-        arch=mapped.arch,
-        pre=artifact.tokenizer.pre,
-        chat_template=None if template is None else read_text(loaded.resolve(template), "chat template"),
-    )
-    quantize = artifact.quantize
-    layout = plan_layout(
-        mapped,
-        vocabulary,
-        header.tensors,
-        scheme=quantize.scheme,
-        has_imatrix=quantize.imatrix is not None,
-        overrides=[(o.tensors, o.type) for o in quantize.overrides],
-        shard_size_bytes=artifact.shard_size_mib * 2**20 if artifact.shard_size_mib else None,
-        name=f"{recipe.name}-{quantize.scheme}",
-    )
+def plan_gguf(loaded: LoadedRecipe, target: Target, header: CheckpointHeader, index: int, name: str) -> GgufPlan:
+    """Plans the GGUF that is the recipe's artifact number `index`, to be called `name`.
+
+    Raises InputError when the architecture, the tokenizer or a tensor is not supported.
+    """
+    artifact = loaded.recipe.artifacts[index]
+    with _placed(loaded, index):
+        mapped, vocabulary = _model(loaded, header, index)
+        layout = plan_layout(
+            mapped,
+            vocabulary,
+            header.tensors,
+            scheme=artifact.quantize.scheme,
+            has_imatrix=artifact.quantize.imatrix is not None,
+            overrides=[(o.tensors, o.type) for o in artifact.quantize.overrides],
+            shard_size_bytes=artifact.shard_size_mib * 2**20 if artifact.shard_size_mib else None,
+            name=f"{loaded.recipe.name}-{artifact.quantize.scheme}",
+        )
     reference = plan_layout(mapped, vocabulary, header.tensors, scheme="source", name="reference")
     summary = replace(
         _summary(loaded, target, artifact, mapped, layout), name=name, notes=(*mapped.notes, *vocabulary.notes)
     )
     return GgufPlan(name, artifact, mapped, vocabulary, layout, reference, summary)
+
+
+def _model(loaded: LoadedRecipe, header: CheckpointHeader, index: int) -> tuple[MappedModel, Vocabulary]:
+    """The checkpoint as llama.cpp will know it, with what the recipe says about it checked."""
+    recipe = loaded.recipe
+    tokenizer = recipe.artifacts[index].tokenizer
+    mapped = map_model(header, name=recipe.name, architecture=recipe.source.architecture)
+    _refuse_thresholds(loaded, mapped)
+    own = tokenizer.chat_template
+    vocabulary = map_vocabulary(
+        header,
+        n_vocab=mapped.shape.n_vocab,
+        arch=mapped.arch,
+        pre=tokenizer.pre,
+        chat_template=None if own is None else read_text(loaded.resolve(own), "chat template"),
+    )
+    _refuse_name(loaded, vocabulary)
+    if mapped.kind == "decoder":
+        _try_template(loaded, header, index, vocabulary)
+    return mapped, vocabulary
+
+
+def _refuse_name(loaded: LoadedRecipe, vocabulary: Vocabulary) -> None:
+    name = loaded.recipe.name
+    missing = missing_for_name(name, vocabulary)
+    if missing:
+        raise InputError(
+            Diagnostic(
+                message=f"llama.cpp takes every model with `phi3` or `phi-3` in its name for Microsoft's Phi-3, and "
+                f"cannot load this one: its vocabulary has no {listed(missing)}",
+                hint="choose a `name` without it, for example with `phi` alone",
+                span=loaded.span("name"),
+            )
+        )
+
+
+def _try_template(loaded: LoadedRecipe, header: CheckpointHeader, index: int, vocabulary: Vocabulary) -> None:
+    own = loaded.recipe.artifacts[index].tokenizer.chat_template
+    place = vocabulary.chat_template_file if own is None else str(loaded.resolve(own))
+    if vocabulary.chat_template is not None:
+        require_working_template(vocabulary.chat_template, header.files, place)
+
+
+@contextlib.contextmanager
+def _placed(loaded: LoadedRecipe, index: int) -> Iterator[None]:
+    """Gives mistakes of the layout that have no place the line of the recipe that asked for it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(*(_at_line(d, loaded, index) for d in error.diagnostics)) from error
+
+
+def _at_line(mistake: Diagnostic, loaded: LoadedRecipe, index: int) -> Diagnostic:
+    if mistake.span is None and mistake.place in _PLACES:
+        return replace(mistake, place=None, span=_line(loaded, index, _PLACES[mistake.place]))
+    if mistake.span is not None or mistake.place is not None:
+        return mistake
+    where: tuple[str | int, ...] = ("shard_size_mib",) if "shard" in mistake.message else ()
+    for number, override in enumerate(loaded.recipe.artifacts[index].quantize.overrides):
+        if override.tensors in mistake.message:
+            where = ("quantize", "overrides", number, "tensors")
+    return replace(mistake, span=_line(loaded, index, ("artifacts", index, *where)))
+
+
+def _line(loaded: LoadedRecipe, index: int, where: tuple[str | int, ...]) -> Span | None:
+    path = ("artifacts", index, *where) if where[0] == "tokenizer" else where
+    return loaded.span(*path) or loaded.span("artifacts", index)
+
+
+def _refuse_thresholds(loaded: LoadedRecipe, mapped: MappedModel) -> None:
+    """Raises InputError for a threshold of the other kind of model, which nothing would be compared with."""
+    foreign = _DECODER_ONLY if mapped.kind == "encoder" else _ENCODER_ONLY
+    mistakes = [
+        Diagnostic(
+            message=f"`prove.{name}` means nothing for this model: {mapped.arch} is {_ARTICLE[mapped.kind]}",
+            hint=f"remove it; the proof of {_ARTICLE[mapped.kind]} takes {listed(tuple(_OTHER[mapped.kind]))}",
+            span=loaded.span("prove", name),
+        )
+        for name in foreign
+        if getattr(loaded.recipe.prove, name) is not None
+    ]
+    if mistakes:
+        raise InputError(*mistakes)
 
 
 def serving_runtimes(target: Target, artifact: GgufArtifact) -> dict[str, Runtime]:

@@ -10,23 +10,24 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
+from edgec import __version__
 from edgec.documents.canonical import sha256_json
 from edgec.source.model import SourceIdentity
 
 # Raised when a step of ours starts to give other results for the same settings: older results are then not used.
-REVISIONS: Mapping[str, int] = {"fetch": 1, "reference": 1, "imatrix": 1, "compile": 1, "prove": 1, "bundle": 1}
+REVISIONS: Mapping[str, int] = {"fetch": 1, "reference": 1, "imatrix": 1, "compile": 1, "prove": 1, "bundle": 2}
 
 # Files of a checkpoint that no weight, token or logit depends on, by how their names start.
 _TEXTS = ("README", "LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
 
-# Tools whose version is part of the result.
+# Tools whose version is part of the result. A bundle names those of all its actions.
 _TOOLS: Mapping[str, tuple[str, ...]] = {
     "fetch": (),
     "reference": (),
     "imatrix": ("xllamacpp",),
     "compile": ("xllamacpp",),
     "prove": ("xllamacpp", "tokenizers"),
-    "bundle": (),
+    "bundle": ("tokenizers", "xllamacpp"),
 }
 
 
@@ -43,6 +44,11 @@ def tool_versions(kind: str) -> dict[str, str]:
     return {name: version(name) for name in _TOOLS[kind]}
 
 
+def made_with() -> dict[str, str]:
+    """Name to version of everything a bundle says it was made with."""
+    return {"edgec": __version__, **tool_versions("bundle")}
+
+
 def action_key(kind: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     """The key of an action: `sha256:<hex>`. `settings` must be JSON; `inputs` are digests or keys."""
     tools = tool_versions(kind)
@@ -50,6 +56,8 @@ def action_key(kind: str, settings: Mapping[str, Any], inputs: Mapping[str, str]
     return sha256_json(
         {
             "kind": kind,
+            # A release is built and proven by its own code, never by an older one's results.
+            "edgec": __version__,
             "revision": REVISIONS[kind],
             "settings": dict(settings),
             "inputs": dict(inputs),

@@ -5,7 +5,6 @@ Rule: reads only. Nothing large is downloaded and nothing is written but remembe
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +17,9 @@ from edgec.plan.plan import Plan, PlannedSource, Signer
 from edgec.recipe.load import LoadedRecipe
 from edgec.source.hub import HubSource, fetch_header
 from edgec.source.local import open_local
+from edgec.source.place import placed_in
 from edgec.store.actions import ActionStore
+from edgec.store.atomic import existing_part, free_bytes
 from edgec.target.model import Target
 
 
@@ -41,17 +42,15 @@ def make_plan(
     source: PlannedSource,
     store: ActionStore,
     *,
-    stands: Callable[[str, str], bool],
+    bundle_stands: bool,
     signer: Signer,
 ) -> Plan:
     """The plan of a checked recipe. Raises InputError when the model is not supported; see also `refuse_misfits`.
 
-    `stands(bundle_name, key)` tells whether the bundle of that key stands in its place already.
+    `bundle_stands`: whether the bundle of exactly this build stands in its place already (see `build_fingerprint`).
     """
     artifacts = _artifacts(loaded, target, source)
-    recipe = loaded.recipe
-    bundle_name = f"{recipe.name}-{recipe.version}-{target.name}"
-    graph = ActionGraph(loaded, target, source, store, lambda key: stands(bundle_name, key), signer)
+    graph = ActionGraph(loaded, target, source, store, bundle_stands, signer)
     return Plan(
         loaded=loaded,
         target=target,
@@ -59,18 +58,24 @@ def make_plan(
         artifacts=artifacts,
         actions=graph.make(artifacts),
         disk=disk_need(target, bundle_bytes=sum(a.layout.size_bytes for a in artifacts)),
-        bundle_name=bundle_name,
+        bundle_name=bundle_name(loaded, target),
         signer=signer,
     )
 
 
+def bundle_name(loaded: LoadedRecipe, target: Target) -> str:
+    """The name of the bundle's folder."""
+    return f"{loaded.recipe.name}-{loaded.recipe.version}-{target.name}"
+
+
 def _artifacts(loaded: LoadedRecipe, target: Target, source: PlannedSource) -> tuple[GgufPlan, ...]:
-    planned: list[GgufPlan] = []
-    for artifact in loaded.recipe.artifacts:
-        name = f"{artifact.format}-{artifact.quantize.scheme}"
-        same = sum(1 for p in planned if p.settings.quantize.scheme == artifact.quantize.scheme)
-        planned.append(plan_gguf(loaded, target, source.header, artifact, f"{name}-{same + 1}" if same else name))
-    return tuple(planned)
+    where = str(source.folder) if source.folder is not None else source.hub.repo if source.hub else ""
+    # A checked recipe has one artifact per scheme, so that these names differ.
+    with placed_in(where):
+        return tuple(
+            plan_gguf(loaded, target, source.header, index, f"{artifact.format}-{artifact.quantize.scheme}")
+            for index, artifact in enumerate(loaded.recipe.artifacts)
+        )
 
 
 def refuse_misfits(plan: Plan) -> None:
@@ -100,15 +105,11 @@ def refuse_misfits(plan: Plan) -> None:
 
 def refuse_full_disk(plan: Plan, cache: Path, output: Path) -> None:
     """Raises ToolError when this machine's disk cannot hold what the build writes."""
-    to_do = [a.cost for a in plan.actions if not a.cached]
-    needed = sum(c.output_bytes + c.scratch_bytes + c.download_bytes for c in to_do)
-    folder = cache
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
+    needed = plan.bytes_to_write
+    free = free_bytes(cache)
     if needed > free:
         raise ToolError.of(
             f"this build writes {needed / 2**30:.1f} GiB, the disk has {free / 2**30:.1f} GiB free",
-            place=str(folder),
+            place=str(existing_part(cache)),
             hint=f"free space, or set EDGEC_CACHE to a larger disk (the bundle goes to {output})",
         )

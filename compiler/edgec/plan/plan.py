@@ -44,6 +44,25 @@ class Plan:
     bundle_name: str
     signer: Signer
 
+    @property
+    def to_run(self) -> tuple[Action, ...]:
+        """The actions a build runs, in order: those that are not cached and that a proof or the bundle needs."""
+        # A standing bundle is shown with its proofs, so that these are always wanted.
+        wanted = [a.name for a in self.actions if a.kind in ("prove", "bundle")]
+        found: set[str] = set()
+        while wanted:
+            action = self.action(wanted.pop())
+            if not action.cached and action.name not in found:
+                found.add(action.name)
+                wanted += action.needs
+        return tuple(a for a in self.actions if a.name in found)
+
+    @property
+    def bytes_to_write(self) -> int:
+        """Bytes a build still has to write or download on this machine."""
+        costs = [a.cost for a in self.to_run]
+        return sum(c.output_bytes + c.scratch_bytes + c.download_bytes for c in costs)
+
     def action(self, name: str) -> Action:
         """The action called `name`."""
         return next(a for a in self.actions if a.name == name)

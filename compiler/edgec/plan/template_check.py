@@ -1,10 +1,11 @@
-"""Whether a chat template is jinja at all, before a build spends time on its model.
+"""Whether a chat template works, before a build spends time on its model.
 
-Rule: the template is only parsed, never run.
+Rule: a recipe is checked by parsing its template only; planning also renders it, in jinja's sandbox.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from jinja2 import TemplateSyntaxError, nodes
@@ -12,7 +13,8 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from edgec.errors import Diagnostic, Span
+from edgec.errors import Diagnostic, InputError, Span
+from edgec.prove.generate import PROMPTS, render_chat, special_token_texts
 
 
 class _Generation(Extension):
@@ -46,6 +48,30 @@ def template_mistake(path: Path, span: Span | None) -> list[Diagnostic]:
         line = lines[row - 1].rstrip()
         begin = len(line) - len(line.lstrip())
         at = Span(str(path), row, begin + 1, max(1, len(line) - begin), line)
-        said = (error.message or "syntax error").rstrip(".")
-        return [Diagnostic(f"the chat template is not valid jinja: {said[:1].lower()}{said[1:]}", "fix this line", at)]
+        return [Diagnostic(f"the chat template is not valid jinja: {_said(error)}", "fix this line", at)]
     return []
+
+
+def _said(error: TemplateSyntaxError) -> str:
+    """jinja2's words, to stand within a sentence."""
+    said = (error.message or "syntax error").rstrip(".")
+    return f"{said[:1].lower()}{said[1:]}"
+
+
+def require_working_template(template: str, files: Mapping[str, bytes], place: str | None) -> None:
+    """Raises InputError unless the template makes a prompt of one question, as the proof and every chat ask of it.
+
+    `files`: the checkpoint's small files; `place`: the file that the template stands in.
+    """
+    hint = "write a working template to a file and name it in the recipe: `tokenizer: {chat_template: chat.jinja}`"
+    try:
+        _JINJA.parse(template)
+    except TemplateSyntaxError as error:
+        message = f"the chat template is not valid jinja (its line {error.lineno}): {_said(error)}"
+        raise InputError.of(message, hint=hint, place=place) from error
+    try:
+        prompt = render_chat(template, [{"role": "user", "content": PROMPTS[0]}], special_token_texts(files))
+    except InputError as error:
+        raise InputError.of(error.diagnostics[0].message, hint=hint, place=place) from error
+    if not prompt.strip():
+        raise InputError.of("the chat template renders nothing for a conversation", hint=hint, place=place)

@@ -43,7 +43,7 @@ def divergence_checks(found: Divergence, held_out: HeldOut, limits: Thresholds) 
             "perplexity of the unquantized model",
             found.reference_perplexity,
             held_out.unigram_perplexity,
-            "perplexity",
+            "",
             detail="the limit is what counting tokens alone would reach on this text",
             hint="the conversion is wrong, or the model does not know the text's language: give another prove.held_out",
         ),
@@ -58,13 +58,13 @@ def embedding_checks(found: EmbeddingAgreement, limits: Thresholds) -> tuple[Che
     texts, finer = f"{found.texts} texts", _FINER + "prove.min_cosine"
     return (
         finite,
-        at_least("smallest cosine", found.min_cosine, limits.min_cosine, "cosine", detail=texts, hint=finer),
-        at_least("mean cosine", found.mean_cosine, limits.min_mean_cosine, "cosine", detail=texts, hint=finer),
+        at_least("smallest cosine", found.min_cosine, limits.min_cosine, "", detail=texts, hint=finer),
+        at_least("mean cosine", found.mean_cosine, limits.min_mean_cosine, "", detail=texts, hint=finer),
         at_most(
             "likeness of different texts",
             found.alike,
             _MAX_ALIKE,
-            "mean cosine",
+            "",
             detail="the unquantized model's embeddings",
             hint="the model ignores its input, so the conversion is wrong; or give different lines in prove.held_out",
         ),

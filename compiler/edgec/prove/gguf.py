@@ -176,8 +176,13 @@ def _limits_of_text(built_in: bool, tokens: int) -> _Findings:
 
 
 def _device() -> tuple[NotVerified, ...]:
-    """What only the device can show."""
+    """What no build shows, and what only the device can show."""
     return (
+        NotVerified(
+            what="logits against the source's own framework",
+            why="the artifact is compared with the unquantized GGUF of the same conversion; conversions are tested "
+            "against transformers on random models of each architecture, not on this model",
+        ),
         NotVerified(what="speed on the device", why="it was not run there; the plan's range is a prediction"),
         NotVerified(what="peak memory on the device", why="it was not run there; the plan's fit is a prediction"),
         NotVerified(

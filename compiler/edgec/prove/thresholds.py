@@ -1,7 +1,7 @@
 """What a proof demands when the recipe does not say: thresholds per quantization scheme.
 
-Rule: limits are about twice what llama.cpp's own evaluation publishes for a model that is hard to quantize (Llama 3 8B,
-see docs/proof.md); a wrong conversion, a broken tensor or a bad importance matrix lies far beyond them.
+Rule: limits are two to four times what llama.cpp's evaluation publishes for a model that is hard to quantize (Llama 3
+8B, see docs/proof.md). A wrong conversion lies far beyond; one lost tensor may not, so each tensor has a limit too.
 """
 
 from __future__ import annotations

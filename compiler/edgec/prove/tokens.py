@@ -11,10 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from tokenizers import Tokenizer
-
-from edgec.errors import InputError
 from edgec.formats.gguf.vocabulary.limits import Limit
+from edgec.formats.gguf.vocabulary.loading import load_tokenizer
 from edgec.prove.corpus import Piece, corpus
 from edgec.prove.model import Check, NotVerified
 
@@ -120,14 +118,7 @@ class Oracle:
     """`tokenizers` on one tokenizer.json. InputError when it cannot be read."""
 
     def __init__(self, tokenizer_json: bytes) -> None:
-        try:
-            self._tokenizer = Tokenizer.from_buffer(tokenizer_json)
-        except ValueError as error:
-            raise InputError.of(
-                f"`tokenizers` cannot read it: {error}",
-                place="tokenizer.json",
-                hint="install a newer `tokenizers`, or save the tokenizer again",
-            ) from error
+        self._tokenizer = load_tokenizer(tokenizer_json)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 

@@ -9,9 +9,10 @@ import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from edgec.documents.shape import InWords
-from edgec.documents.typed import mistake
+from edgec.documents.typed import mistake, together
 
 # Names that become file names, tags and registry paths.
 Slug = Annotated[
@@ -96,7 +97,9 @@ class Source(Document):
         if self.path is None and self.hub is None:
             raise mistake("the source has neither `path` nor `hub`", "give `path:` a folder, or `hub:` a repository")
         if self.path is not None and self.hub is not None:
-            raise mistake("the source has both `path` and `hub`", "keep one of them", at="hub")
+            both = mistake("the source has both `path` and `hub`", "keep one of them", at="hub", rival="path")
+            moves = self.revision is not None and not _COMMIT.fullmatch(self.revision)
+            raise together(both, _moving(self.hub, self.revision)) if moves else both
         if self.path is not None and self.revision is not None:
             raise mistake("a local `path` has no `revision`", "remove `revision`, or use `hub`", at="revision")
         if self.hub is not None and (self.revision is None or not _COMMIT.fullmatch(self.revision)):
@@ -104,7 +107,7 @@ class Source(Document):
         return self
 
 
-def _moving(hub: str, revision: str | None) -> Exception:
+def _moving(hub: str, revision: str | None) -> PydanticCustomError:
     """Without a commit, the same recipe would mean another model tomorrow."""
     is_name = (
         revision is not None
@@ -136,7 +139,9 @@ class Imatrix(Document):
             hint = "give `calibration:` a text, or `file:` a ready matrix"
             raise mistake("the imatrix has neither `calibration` nor `file`", hint)
         if self.calibration is not None and self.file is not None:
-            raise mistake("the imatrix has both `calibration` and `file`", "keep one of them", at="file")
+            raise mistake(
+                "the imatrix has both `calibration` and `file`", "keep one of them", at="file", rival="calibration"
+            )
         return self
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgec.documents.canonical import sha256_bytes
@@ -33,6 +33,7 @@ from edgec.source.layout import (
 from edgec.source.local import open_local, read_small_file
 from edgec.source.model import Checkpoint, CheckpointHeader, SourceFile, SourceIdentity, TensorInfo
 from edgec.source.safetensors import LENGTH_BYTES, header_bytes, parse_header, read_header
+from edgec.store.atomic import free_bytes
 from edgec.store.digests import DigestCache
 
 if TYPE_CHECKING:
@@ -64,8 +65,10 @@ def fetch_header(
 ) -> CheckpointHeader:
     """Everything of the checkpoint but its weights; transfers no weights.
 
-    A commit seen before is read from the cache without a connection. `licence`: what the recipe says; without it the
-    model card's. Raises InputError (not a usable checkpoint, no access, offline and not in the cache) or ToolError.
+    A commit seen before is read from the cache without a connection; each small file must still be what the commit
+    holds, and one that is not is fetched again, or refused when `offline`. `licence`: what the recipe says;
+    without it the model card's. Raises InputError (not a usable checkpoint, no access, offline and not in the cache)
+    or ToolError.
     """
     if not _COMMIT.fullmatch(hub.revision):
         raise InputError.of(
@@ -73,12 +76,13 @@ def fetch_header(
         )
     cache = HubCache(hub.repo, hub.revision)
     record = cache.load()
-    if record is not None and _has_small_files(cache, record):
-        return _assemble(hub, cache, record, licence)
+    contents = None if record is None else _small_files(cache, record, refuse_changed=offline)
+    if record is not None and contents is not None:
+        return _assemble(hub, record, contents, licence)
     if offline:
         return _open_snapshot(hub, cache, licence).header
-    record = _ask(_online(cache, report), hub)
-    header = _assemble(hub, cache, record, licence)
+    record, contents = _ask(_online(cache, report), hub)
+    header = _assemble(hub, record, contents, licence)
     cache.save(record)
     return header
 
@@ -90,7 +94,7 @@ def fetch_checkpoint(hub: HubSource, *, offline: bool, report: Reporter, licence
     """
     header = fetch_header(hub, offline=offline, licence=licence, report=report)
     cache = HubCache(hub.repo, hub.revision)
-    digest_file = DigestCache(cache.own / "digests")
+    digest_file = weight_digests(hub)
     weights = [f for f in header.identity.files if f.name not in header.files and f.name != INDEX]
     missing = [f for f in weights if not _is_present(cache, f, digest_file)]
     if missing and offline:
@@ -108,6 +112,21 @@ def fetch_checkpoint(hub: HubSource, *, offline: bool, report: Reporter, licence
     return Checkpoint(header=header, root=cache.snapshot)
 
 
+def weight_digests(hub: HubSource) -> DigestCache:
+    """Remembered digests of the commit's files in the Hugging Face cache."""
+    return DigestCache(HubCache(hub.repo, hub.revision).own / "digests")
+
+
+def bytes_to_download(hub: HubSource, header: CheckpointHeader) -> int:
+    """Size of the files that are not in the cache, judged by their sizes; `fetch_checkpoint` compares digests too."""
+    snapshot = HubCache(hub.repo, hub.revision).snapshot
+    return sum(f.size_bytes for f in header.identity.files if not _has_size(snapshot / f.name, f.size_bytes))
+
+
+def _has_size(path: Path, size_bytes: int) -> bool:
+    return path.is_file() and path.stat().st_size == size_bytes
+
+
 def _online(cache: HubCache, report: Reporter) -> HubFiles:
     # A third of a second to import: not paid by a plan or a build whose commit is known.
     from edgec.source.hub_download import HubFiles  # noqa: PLC0415
@@ -115,8 +134,8 @@ def _online(cache: HubCache, report: Reporter) -> HubFiles:
     return HubFiles(cache, report)
 
 
-def _ask(online: HubFiles, hub: HubSource) -> HubRecord:
-    """What the hub says about the commit; leaves its small files in the cache."""
+def _ask(online: HubFiles, hub: HubSource) -> tuple[HubRecord, dict[str, bytes]]:
+    """What the hub says about the commit, and the contents of its small files, which are left in the cache."""
     listed = online.client.list_files()
     place = f"{hub.repo}@{hub.revision[:12]}"
     if CONFIG not in listed:
@@ -142,10 +161,8 @@ def _ask(online: HubFiles, hub: HubSource) -> HubRecord:
             )
         used[shard] = listed[shard]
     headers = {shard: _read_remote_header(online.client, listed[shard]) for shard in shards}
-    for name in sorted(used):
-        if name not in shards:
-            online.read_small(used[name])
-    return HubRecord(files=dict(sorted(used.items())), headers=headers)
+    contents = {n: online.read_small(used[n]) for n in sorted(used) if n not in shards}
+    return HubRecord(files=dict(sorted(used.items())), headers=headers), contents
 
 
 def _read_remote_header(client: HubClient, file: RepoFile) -> str:
@@ -158,13 +175,14 @@ def _read_remote_header(client: HubClient, file: RepoFile) -> str:
     return data[LENGTH_BYTES:end].decode()
 
 
-def _assemble(hub: HubSource, cache: HubCache, record: HubRecord, licence: str | None) -> CheckpointHeader:
-    """The header of a commit from its record and the small files in the cache."""
-    files = {n: read_small_file(cache.snapshot / n, n) for n in record.files if small_file_limit(n) is not None}
+def _assemble(
+    hub: HubSource, record: HubRecord, contents: Mapping[str, bytes], licence: str | None
+) -> CheckpointHeader:
+    """The header of a commit from its record and the contents of its small files, which were checked."""
+    files = {n: data for n, data in contents.items() if n != INDEX}
     config = parse_object(files[CONFIG], CONFIG)
     check_config(config)
-    index = read_small_file(cache.snapshot / INDEX, INDEX, MAX_INDEX_BYTES) if INDEX in record.files else None
-    contents = files if index is None else files | {INDEX: index}
+    index = contents.get(INDEX)
     identity = SourceIdentity(
         uri=hub.uri,
         revision=hub.revision,
@@ -190,11 +208,30 @@ def _tensors(record: HubRecord, index: bytes | None) -> Mapping[str, TensorInfo]
     return shards[SINGLE] if index is None else join_shards(parse_index(index), shards)
 
 
-def _has_small_files(cache: HubCache, record: HubRecord) -> bool:
-    names = [n for n in record.files if n not in record.headers]
-    sized = all((p := cache.snapshot / n).is_file() and p.stat().st_size == record.files[n].size_bytes for n in names)
+def _small_files(cache: HubCache, record: HubRecord, *, refuse_changed: bool) -> dict[str, bytes] | None:
+    """The contents of the record's small files; None when the cache has not all of them as the commit holds them.
+
+    `refuse_changed`: InputError for one that is there and differs.
+    """
     described = SINGLE in record.headers or INDEX in record.files
-    return sized and described and CONFIG in record.files and set(record.headers) <= set(record.files)
+    if not described or CONFIG not in record.files or not set(record.headers) <= set(record.files):
+        return None
+    names = [n for n in record.files if n not in record.headers]
+    if not all((cache.snapshot / n).is_file() for n in names):
+        return None
+    contents = {
+        n: read_small_file(cache.snapshot / n, n, small_file_limit(n) or MAX_INDEX_BYTES)
+        for n in names
+        if _has_size(cache.snapshot / n, record.files[n].size_bytes)
+    }
+    changed = [n for n in names if n not in contents or not record.files[n].holds(contents[n])]
+    if changed and refuse_changed:
+        raise InputError.of(
+            f"{', '.join(changed)} in the Hugging Face cache is not what commit {cache.revision[:12]} holds",
+            hint="it was changed after the download; run once without --offline, which fetches it again",
+            place=str(cache.snapshot),
+        )
+    return None if changed else contents
 
 
 def _open_snapshot(hub: HubSource, cache: HubCache, licence: str | None) -> Checkpoint:
@@ -202,7 +239,7 @@ def _open_snapshot(hub: HubSource, cache: HubCache, licence: str | None) -> Chec
     if not (cache.snapshot / CONFIG).is_file():
         raise _not_cached(hub, cache, [CONFIG])
     try:
-        local = open_local(cache.snapshot, licence=licence, digest_file=DigestCache(cache.own / "digests"))
+        local = open_local(cache.snapshot, licence=licence, digest_file=weight_digests(hub))
     except InputError as error:
         hint = f"`hf download {hub.repo} --revision {hub.revision}` completes it; or build without --offline"
         raise InputError(*(dataclasses.replace(d, hint=hint) for d in error.diagnostics)) from error
@@ -212,7 +249,7 @@ def _open_snapshot(hub: HubSource, cache: HubCache, licence: str | None) -> Chec
 
 def _is_present(cache: HubCache, file: SourceFile, digest_file: DigestCache) -> bool:
     path = cache.snapshot / file.name
-    return path.is_file() and path.stat().st_size == file.size_bytes and digest_file(path) == file.digest
+    return _has_size(path, file.size_bytes) and digest_file(path) == file.digest
 
 
 @dataclass(frozen=True)
@@ -228,12 +265,9 @@ class _Meter:
 
 
 def _check_space(cache: HubCache, missing: list[SourceFile]) -> None:
-    folder = cache.root
-    while not folder.exists():
-        folder = folder.parent
     partial = [cache.partial(f.digest.removeprefix("sha256:")) for f in missing]
     need = sum(f.size_bytes for f in missing) - sum(p.stat().st_size for p in partial if p.is_file())
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(cache.root)
     if need + _SPARE_BYTES > free:
         raise ToolError.of(
             f"the download needs {need >> 20} MiB, {free >> 20} MiB are free",

@@ -7,6 +7,7 @@ Layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache (blobs/<
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,16 @@ class RepoFile:
     size_bytes: int
     sha256: str | None
     git_oid: str | None
+
+    def holds(self, data: bytes) -> bool:
+        """Whether `data` is the content the hub listed: the SHA-256 of a file in LFS, git's own digest of another."""
+        if len(data) != self.size_bytes:
+            return False
+        if self.sha256 is not None:
+            return hashlib.sha256(data).hexdigest() == self.sha256
+        # What is not in LFS is named by git's own digest; it identifies the file, the bundle records a SHA-256 of it.
+        git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+        return self.git_oid is None or git == self.git_oid
 
 
 @dataclass(frozen=True)

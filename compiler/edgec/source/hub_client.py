@@ -8,7 +8,6 @@ a build that was killed goes on where it stopped.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -30,7 +29,7 @@ constants.HF_HUB_DISABLE_TELEMETRY = True
 
 _TIMEOUT_S = 30.0
 _BREAKS = 5
-_CHUNK_BYTES = 1 << 20
+_PROGRESS_BYTES = 1 << 20
 _BROKEN = (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.TimeoutException)
 
 
@@ -76,26 +75,29 @@ class HubClient:
             ) from error
 
     def fetch_small(self, file: RepoFile) -> Path:
-        """Download a small file into the cache, check it, and return its path."""
-        with hub_errors(f"{self._place}/{file.name}"), _quiet_library():
-            path = retried(
-                lambda: hf_hub_download(
-                    self._cache.repo,
-                    file.name,
-                    revision=self._cache.revision,
-                    cache_dir=self._cache.root,
-                    token=self._token,
-                    library_name="edgec",
-                    library_version=__version__,
-                    tqdm_class=silent_tqdm,
-                ),
-                self._waiting,
-            )
-            data = Path(path).read_bytes()
-        if not _is_content_of(data, file):
-            Path(path).resolve().unlink(missing_ok=True)
-            raise wrong_digest(self._place, file)
-        return Path(path)
+        """Bring a small file into the cache unless it is there, check it, and return its path.
+
+        One that was changed in the cache is fetched again; InputError when the hub itself sends another content.
+        """
+        for _ in range(2):
+            with hub_errors(f"{self._place}/{file.name}"), _quiet_library():
+                path = Path(retried(lambda: self._cached_or_fetched(file), self._waiting))
+                if file.holds(path.read_bytes()):
+                    return path
+                path.resolve().unlink(missing_ok=True)
+        raise wrong_digest(self._place, file)
+
+    def _cached_or_fetched(self, file: RepoFile) -> str:
+        return hf_hub_download(
+            self._cache.repo,
+            file.name,
+            revision=self._cache.revision,
+            cache_dir=self._cache.root,
+            token=self._token,
+            library_name="edgec",
+            library_version=__version__,
+            tqdm_class=silent_tqdm,
+        )
 
     def read_start(self, file: RepoFile, nbytes: int) -> bytes:
         """The first `nbytes` of a file (fewer if it is shorter) by one range request; nothing more is transferred."""
@@ -105,7 +107,7 @@ class HubClient:
             data = bytearray()
             with self._get(file, f"bytes=0-{want - 1}") as response:
                 # A server that ignores the range sends the whole file: stop reading after the part that is needed.
-                for chunk in response.iter_raw(_CHUNK_BYTES):
+                for chunk in response.iter_raw():
                     data += chunk
                     if len(data) >= want:
                         break
@@ -115,9 +117,10 @@ class HubClient:
             return retried(read, self._waiting)
 
     def download(self, file: RepoFile, partial: Path, on_bytes: Callable[[int], None]) -> None:
-        """Bring `partial` to the whole length of `file`, going on from what it holds. `on_bytes` gets its length.
+        """Bring `partial` to the whole length of `file`, going on from what it holds.
 
-        The content is not checked here. Raises ToolError when the connection breaks 5 times without one more byte.
+        `on_bytes` gets its length about once per MiB. The content is not checked here. Raises ToolError when the
+        connection breaks 5 times without one more byte.
         """
         with hub_errors(f"{self._place}/{file.name}"):
             partial.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +130,7 @@ class HubClient:
                     try:
                         retried(lambda: self._append(file, out.fileno(), on_bytes), self._waiting)
                     except _BROKEN:
-                        if breaks + 1 >= _BREAKS:
+                        if breaks + 1 >= _BREAKS and out.seek(0, os.SEEK_END) <= have:
                             raise
                     breaks = 0 if out.seek(0, os.SEEK_END) > have else breaks + 1
                     if breaks >= _BREAKS:
@@ -142,7 +145,9 @@ class HubClient:
             if response.status_code != httpx2.codes.PARTIAL_CONTENT:
                 os.ftruncate(descriptor, 0)
                 have = 0
-            for chunk in response.iter_raw(_CHUNK_BYTES):
+            shown = have
+            # Pieces as they come, each written at once: what is held back is lost when the connection breaks.
+            for chunk in response.iter_raw():
                 if have + len(chunk) > file.size_bytes:
                     os.ftruncate(descriptor, 0)
                     raise ToolError.of(
@@ -152,7 +157,9 @@ class HubClient:
                     )
                 _write_all(descriptor, chunk)
                 have += len(chunk)
-                on_bytes(have)
+                if have >= shown + _PROGRESS_BYTES:
+                    on_bytes(have)
+                    shown = have
 
     @contextlib.contextmanager
     def _get(self, file: RepoFile, byte_range: str) -> Iterator[httpx2.Response]:
@@ -176,16 +183,6 @@ def wrong_digest(place: str, file: RepoFile) -> InputError:
         hint="build again to fetch it again; if it happens twice, check HF_ENDPOINT and the proxy on the way",
         place=f"{place}/{file.name}",
     )
-
-
-def _is_content_of(data: bytes, file: RepoFile) -> bool:
-    if len(data) != file.size_bytes:
-        return False
-    if file.sha256 is not None:
-        return hashlib.sha256(data).hexdigest() == file.sha256
-    # What is not in LFS is named by git's own digest; it identifies the file, the bundle records a SHA-256 of it.
-    git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-    return file.git_oid is None or git == file.git_oid
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from edgec.documents.canonical import sha256_file
+from edgec.documents.canonical import sha256_bytes, sha256_file
 from edgec.errors import InputError
 from edgec.source.layout import (
     CONFIG,
@@ -21,6 +21,7 @@ from edgec.source.layout import (
     weights_of,
 )
 from edgec.source.model import Checkpoint, CheckpointHeader, SourceFile, SourceIdentity, TensorInfo
+from edgec.source.place import placed_in
 from edgec.source.safetensors import read_header
 
 _LFS_POINTER = b"version https://git-lfs"
@@ -32,8 +33,14 @@ def open_local(
     """Check the checkpoint in `folder` and read everything of it but the weights.
 
     `licence`: what the recipe says; without it the model card's. `digest_file` gives `sha256:<hex>` of a file (pass a
-    cached one: it is called for every file, the weights too). Raises InputError, naming file and tensor.
+    cached one: it is called for the weights; small files are hashed as they were read). Raises InputError, naming file
+    and tensor.
     """
+    with placed_in(str(folder)):
+        return _opened(folder, licence, digest_file)
+
+
+def _opened(folder: Path, licence: str | None, digest_file: Callable[[Path], str]) -> Checkpoint:
     names = _names(folder)
     if CONFIG not in names:
         raise InputError.of(
@@ -48,7 +55,9 @@ def open_local(
         revision=None,
         licence=licence or model_card_licence(files.get("README.md")),
         files=tuple(
-            SourceFile(name=n, size_bytes=(folder / n).stat().st_size, digest=digest_file(folder / n))
+            SourceFile(name=n, size_bytes=len(files[n]), digest=sha256_bytes(files[n]))
+            if n in files
+            else SourceFile(name=n, size_bytes=(folder / n).stat().st_size, digest=digest_file(folder / n))
             for n in sorted({*files, *used})
         ),
     )

@@ -14,9 +14,6 @@ from typing import Any
 
 from edgec.errors import EdgecError, InputError
 from edgec.source.model import DType, TensorInfo
-from edgec.source.reader import TensorReader
-
-__all__ = ["LENGTH_BYTES", "MAX_HEADER_BYTES", "TensorReader", "header_bytes", "parse_header", "read_header"]
 
 LENGTH_BYTES = 8
 # The limit of the reference implementation: a longer header is an attack or another format.

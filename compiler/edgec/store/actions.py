@@ -9,15 +9,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgec.documents.canonical import canonical_json, sha256_file
+from edgec.errors import ToolError
 from edgec.store.atomic import explained, fsync_folder, write_file
-from edgec.store.locks import exclusive
+from edgec.store.locks import exclusive, shared, unless_held
+from edgec.store.paths import CACHE_HINT
+from edgec.store.remains import delete, make_usable
 
 _RESULT = "result.json"
 
@@ -43,6 +45,10 @@ class Result:
         """Where the file `name` of this result stands."""
         return self.folder / name
 
+    def damaged_files(self) -> tuple[Path, ...]:
+        """The files whose content is not what was stored, whatever their sizes and times say; reads all of them."""
+        return tuple(self.path(f.name) for f in self.files if _digest_or_none(self.path(f.name)) != f.digest)
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -65,24 +71,31 @@ class ActionStore:
         try:
             record = json.loads((folder / _RESULT).read_bytes())
             files = tuple(StoredFile(f["name"], f["size_bytes"], f["digest"]) for f in record["files"])
-            if all(_unchanged(folder / f["name"], f) for f in record["files"]):
-                return Result(folder, files, record["facts"])
+            result = Result(folder, files, record["facts"])
+            stamps = [_proven(folder / f["name"], f) for f in record["files"]]
         except (OSError, ValueError, KeyError, TypeError):
             # A result that cannot be read is no result: the action runs again.
             return None
-        return None
+        proven = [s for s in stamps if s is not None]
+        if len(proven) < len(stamps):
+            return None
+        if proven != record["files"]:
+            # The store was copied, say: hashed once, not at every look. Where it cannot be written, it is hashed again.
+            with contextlib.suppress(ToolError):
+                write_file(folder / _RESULT, canonical_json({**record, "files": proven}))
+        return result
 
     @contextlib.contextmanager
     def work(self, key: str, *, waiting: Callable[[], None] | None = None) -> Iterator[Workspace | Result]:
         """Holds `key`: yields a `Workspace` to fill, or the `Result` another process stored meanwhile."""
-        with exclusive(self.root / "locks" / f"{_hex(key)}.lock", waiting=waiting):
+        with exclusive(self.root / "locks" / f"{_hex(key)}.lock", waiting=waiting, hint=CACHE_HINT):
             done = self.lookup(key)
             if done is not None:
                 yield done
                 return
             folder = self._folder("partial", key)
-            with explained(folder):
-                folder.mkdir(parents=True, exist_ok=True)
+            with explained(folder, hint=CACHE_HINT):
+                make_usable(folder)
             yield Workspace(folder, self._folder("results", key))
 
     def entries(self) -> tuple[Entry, ...]:
@@ -95,11 +108,41 @@ class ActionStore:
                 found.append(Entry(f"{state}/{folder.name}", size, any(folder.glob("reference*.gguf"))))
         return tuple(found)
 
-    def remove(self, entry: str) -> None:
-        """Deletes one entry named by `entries`, unless an action is at work on it (then it waits)."""
+    def in_use(self, key: str) -> contextlib.AbstractContextManager[None]:
+        """Keeps `remove` away from whatever the key has, or gets within. Begin it before `lookup`."""
+        return shared(self._use_lock(_hex(key)), hint=CACHE_HINT)
+
+    def remove(self, entry: str) -> bool:
+        """Deletes one entry named by `entries`; False if a build uses it, so that it stays.
+
+        Waits for an action at work on it.
+        """
         folder = self.root / entry
-        with exclusive(self.root / "locks" / f"{folder.name}.lock"), explained(folder):
-            shutil.rmtree(folder, ignore_errors=False)
+        lock = self.root / "locks" / f"{folder.name}.lock"
+        with unless_held(self._use_lock(folder.name), hint=CACHE_HINT) as free:
+            if not free:
+                return False
+            # Whoever held the lock may have turned a partial folder into a result, or cleaned as well.
+            with exclusive(lock, hint=CACHE_HINT), explained(folder, hint=CACHE_HINT):
+                delete(folder)
+        return True
+
+    def is_damaged(self, entry: str) -> bool:
+        """Whether an entry named by `entries` is a result that is not what was stored; reads all of it."""
+        state, name = entry.split("/")
+        if state != "results":
+            return False
+        result = self.lookup(f"sha256:{name}")
+        return result is None or bool(result.damaged_files())
+
+    def discard(self, key: str) -> None:
+        """Forgets the result of `key`, so that its action runs again; builds that read its files can go on."""
+        record = self._folder("results", key) / _RESULT
+        with explained(record, hint=CACHE_HINT):
+            record.unlink(missing_ok=True)
+
+    def _use_lock(self, name: str) -> Path:
+        return self.root / "locks" / f"{name}.use"
 
     def _folder(self, kind: str, key: str) -> Path:
         return self.root / kind / _hex(key)
@@ -117,19 +160,22 @@ class Workspace:
 
         Raises ToolError if a named file is missing, so that no action can succeed without its output.
         """
-        with explained(self.folder):
+        with explained(self.folder, hint=CACHE_HINT):
             keep = set(files)
             for path in sorted(self.folder.iterdir()):
                 if path.name not in keep:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                    delete(path)
             records = [_describe(self.folder / n, d) for n, d in sorted(files.items())]
             write_file(self.folder / _RESULT, canonical_json({"files": records, "facts": dict(facts)}))
-            if self.final.exists():
-                # A damaged older result: lookup refused it, nobody uses it.
-                shutil.rmtree(self.final)
+            # A damaged older result, if there is one: lookup refused it, nobody uses it.
+            delete(self.final)
             self.final.parent.mkdir(parents=True, exist_ok=True)
             self.folder.rename(self.final)
             fsync_folder(self.final.parent)
+            for name in files:
+                # Bundles link to these files: an editor must not be able to change them by accident. Not earlier: a
+                # step that is killed before the rename could not write to its own remains.
+                (self.final / name).chmod(0o444)
         stored = tuple(StoredFile(f["name"], f["size_bytes"], f["digest"]) for f in records)
         return Result(self.final, stored, dict(facts))
 
@@ -140,22 +186,32 @@ def _describe(path: Path, digest: str | None) -> dict[str, Any]:
         os.fsync(fd)
     finally:
         os.close(fd)
-    # Bundles link to these files: an editor must not be able to change them by accident.
-    path.chmod(0o444)
     status = path.stat()
     return {
         "name": path.name,
         "size_bytes": status.st_size,
         "mtime_ns": status.st_mtime_ns,
+        "inode": status.st_ino,
         "digest": digest or sha256_file(path),
     }
 
 
-def _unchanged(path: Path, record: Mapping[str, Any]) -> bool:
+def _proven(path: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record of a file with its stamps of now, or None if it is not what was stored. Raises OSError."""
     status = path.stat()
+    # Not the time of the last change of the inode: every bundle links to these files, which changes it.
+    now = {**record, "mtime_ns": status.st_mtime_ns, "inode": status.st_ino}
     if status.st_size != record["size_bytes"]:
-        return False
-    return bool(status.st_mtime_ns == record["mtime_ns"] or sha256_file(path) == record["digest"])
+        return None
+    return now if now == record or sha256_file(path) == record["digest"] else None
+
+
+def _digest_or_none(path: Path) -> str | None:
+    try:
+        return sha256_file(path)
+    except OSError:
+        # Gone, or the disk gives up its sectors no more.
+        return None
 
 
 def _hex(key: str) -> str:

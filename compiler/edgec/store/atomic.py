@@ -17,19 +17,19 @@ from edgec.errors import ToolError
 
 
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explained(path: Path, *, hint: str | None = None) -> Iterator[None]:
     """Turns the operating system's refusals (full disk, no permission, read-only) into errors a person can act on."""
     try:
         yield
     except OSError as error:
-        raise explain(error, path) from error
+        raise explain(error, path, hint=hint) from error
 
 
-def explain(error: OSError, path: Path) -> ToolError:
-    """The `ToolError` for an `OSError` met while writing `path`."""
+def explain(error: OSError, path: Path, *, hint: str | None = None) -> ToolError:
+    """The `ToolError` for an `OSError` met while writing `path`; `hint`: what to do when the place itself is wrong."""
     place = str(path)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        free_mib = _free_bytes(path) >> 20
+        free_mib = free_bytes(path) >> 20
         return ToolError.of(
             f"no space left on the disk ({free_mib} MiB free)",
             place=place,
@@ -39,16 +39,30 @@ def explain(error: OSError, path: Path) -> ToolError:
         return ToolError.of(
             f"cannot write here: {error.strerror}",
             place=place,
-            hint="choose a folder you may write to, or fix its owner",
+            hint=hint or "choose a folder you may write to, or fix its owner",
         )
-    return ToolError.of(f"the operating system refused: {error.strerror or error}", place=place, hint="check the path")
+    reason = error.strerror or str(error)
+    return ToolError.of(f"the operating system refused: {reason}", place=place, hint=hint or "check the path")
 
 
-def _free_bytes(path: Path) -> int:
-    folder = path
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+def existing_part(path: Path) -> Path:
+    """`path`, or the closest thing above it that can be seen."""
+    for part in (path, *path.parents):
+        with contextlib.suppress(OSError):
+            part.stat()
+            return part
+    return Path(path.anchor or ".")
+
+
+def free_bytes(path: Path) -> int:
+    """Free bytes of the disk on which `path` is or would be."""
+    return shutil.disk_usage(existing_part(path)).free
+
+
+def require_writable(folder: Path, *, hint: str | None = None) -> None:
+    """Raises ToolError, with `hint`, when `folder` cannot be written to, or not be made; leaves nothing behind."""
+    with explained(folder, hint=hint):
+        Path(tempfile.mkdtemp(prefix=".edgec-", dir=existing_part(folder))).rmdir()
 
 
 def fsync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Locks between processes: an exclusive `flock` on a file, freed by the kernel when its holder dies."""
+"""Locks between processes: a `flock` on a file, freed by the kernel when its holder dies."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from edgec.store.atomic import explained
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Holds the lock `path`; calls `waiting` once if another process holds it. ToolError if it cannot be made."""
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+def exclusive(path: Path, *, waiting: Callable[[], None] | None = None, hint: str | None = None) -> Iterator[None]:
+    """Holds the lock `path`; calls `waiting` once if another process holds it.
+
+    Raises ToolError, with `hint`, if it cannot be made.
+    """
+    fd = _open(path, hint)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -27,3 +28,35 @@ def exclusive(path: Path, *, waiting: Callable[[], None] | None = None) -> Itera
         yield
     finally:
         os.close(fd)
+
+
+@contextlib.contextmanager
+def shared(path: Path, *, hint: str | None = None) -> Iterator[None]:
+    """Holds the lock `path` together with others that share it. Raises ToolError, with `hint`, if it cannot be made."""
+    fd = _open(path, hint)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def unless_held(path: Path, *, hint: str | None = None) -> Iterator[bool]:
+    """True while holding the lock `path`, or at once False because another holds or shares it."""
+    fd = _open(path, hint)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(fd)
+
+
+def _open(path: Path, hint: str | None) -> int:
+    with explained(path, hint=hint):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

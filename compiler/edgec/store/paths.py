@@ -6,6 +6,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+CACHE_HINT = "set EDGEC_CACHE to a folder you may write to"
+CONFIG_HINT = "set XDG_CONFIG_HOME to a folder you may write to: the signing key is made there"
+
 
 def cache_home(env: Mapping[str, str] | None = None) -> Path:
     """`$EDGEC_CACHE`, else `$XDG_CACHE_HOME/edgec`, else `~/.cache/edgec`."""

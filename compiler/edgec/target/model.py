@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from edgec.documents.typed import mistake
+
 Reason = Annotated[str, Field(min_length=10, description="Why it is refused, and what to use instead.")]
 
 
@@ -71,7 +73,11 @@ class Memory(_Doc):
     @model_validator(mode="after")
     def _leaves_something(self) -> Memory:
         if self.os_reserve_mib >= self.total_mib:
-            raise ValueError("os_reserve_mib must be smaller than total_mib")
+            raise mistake(
+                f"`os_reserve_mib` is {self.os_reserve_mib}, which leaves nothing of `total_mib`, {self.total_mib}",
+                "make it smaller than `total_mib`",
+                at="os_reserve_mib",
+            )
         return self
 
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from edgec.errors import ToolError
 
@@ -18,13 +19,9 @@ _TAIL_LINES = 20
 
 
 def run_tool(arguments: Sequence[str], *, log: Path, timeout_s: float, env: Mapping[str, str]) -> str:
-    """Runs a tool and returns its output. Raises ToolError with the end of the output and the log's path."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as sink:
-        child = subprocess.Popen(  # noqa: S603 - the caller's own argument list, no shell
-            list(arguments), stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, env=dict(env),
-            start_new_session=True,
-        )  # fmt: skip
+    """Runs a tool and returns its output. Raises ToolError: missing, failed (with the end of its output), or hung."""
+    with _opened(log) as sink:
+        child = _start(arguments, sink, env)
         try:
             code = child.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -38,6 +35,30 @@ def run_tool(arguments: Sequence[str], *, log: Path, timeout_s: float, env: Mapp
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
         raise _failed(arguments, log, how)
     return log.read_text(encoding="utf-8", errors="replace")
+
+
+def _opened(log: Path) -> BinaryIO:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return log.open("wb")
+    except OSError as error:
+        raise ToolError.of(
+            f"the log cannot be written: {error.strerror}",
+            place=str(log),
+            hint="set EDGEC_CACHE to a folder you may write to",
+        ) from error
+
+
+def _start(arguments: Sequence[str], sink: BinaryIO, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(  # noqa: S603 - the caller's own argument list, no shell
+            list(arguments), stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, env=dict(env),
+            start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        raise ToolError.of(
+            f"{arguments[0]} cannot be started: {error.strerror}", hint="install it, or check its permissions"
+        ) from error
 
 
 def _failed(arguments: Sequence[str], log: Path, how: str) -> ToolError:

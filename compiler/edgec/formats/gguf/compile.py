@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,7 +28,9 @@ from edgec.formats.gguf.layout import GgufLayout, TensorPlan
 from edgec.formats.gguf.output import OutputFiles
 from edgec.formats.gguf.slabs import Slab, SlabResult, SlabWorker, slabs_of
 from edgec.source.model import Checkpoint
-from edgec.source.safetensors import TensorReader
+from edgec.source.reader import TensorReader
+from edgec.source.unchanged import weight_stamps
+from edgec.toolchain.cores import usable_cores
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def compile_gguf(
         outputs.sync_folder()
         run = _Run(layout=layout, importance=importance, outputs=outputs, report=report, action=action, done=done)
         quantize = choose_quantize(layout.tensors, importance, report)
-        count = threads or _available_cores()
+        count = threads or usable_cores()
         results = run.execute([SlabWorker(reader, quantize) for _ in range(count)], journal)
         journal.sync()
     files = tuple(CompiledFile(f.name, f.size_bytes, sha256_file(folder / f.name)) for f in layout.files)
@@ -96,11 +97,9 @@ def compile_gguf(
 
 def _journal_key(checkpoint: Checkpoint, layout: GgufLayout, imatrix: Imatrix | None) -> str:
     sources = [[f.name, f.digest] for f in checkpoint.header.identity.files]
-    return sha256_json([layout.digest, sources, imatrix.digest if imatrix is not None else None])
-
-
-def _available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # The digests say what was planned; the stamps, that what is listed was read from these very files.
+    stamps = weight_stamps(checkpoint)
+    return sha256_json([layout.digest, sources, stamps, imatrix.digest if imatrix is not None else None])
 
 
 def _compiled(tensor: TensorPlan, result: TensorResult) -> CompiledTensor:

@@ -1,12 +1,14 @@
 """What survives a kill: a list of finished tensors beside the file they are in.
 
-Rule: a tensor is listed only after its bytes are on the disk, and believed only after its bytes were hashed again.
+Rule: a tensor is listed only after its bytes are on the disk, and believed only after its bytes were hashed again. What
+a power loss or a failing disk made of the list ends it: the first line that is none, and all after it, do not count.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -77,8 +79,13 @@ class Journal:
             lines = self._path.read_bytes().split(b"\n")
         if lines[0] != canonical_json({"key": self._key}):
             return []
+        found: list[TensorResult] = []
         # What follows the last newline was cut by the kill.
-        return [TensorResult(**json.loads(line)) for line in lines[1:-1]]
+        for line in lines[1:-1]:
+            if (entry := _parse(line)) is None:
+                break
+            found.append(entry)
+        return found
 
     def _is_true(self, result: TensorResult, tensor: TensorPlan) -> bool:
         digest = hashlib.sha256()
@@ -86,3 +93,20 @@ class Journal:
             size = min(_READ_BYTES, tensor.nbytes - start)
             digest.update(self._outputs.read(tensor.file, size, tensor.offset + start))
         return result.sha256 == f"sha256:{digest.hexdigest()}"
+
+
+def _parse(line: bytes) -> TensorResult | None:
+    """The entry in a line of the journal, or None if it is none."""
+    try:
+        entry = json.loads(line)
+        result = TensorResult(
+            name=str(entry["name"]),
+            nbytes=int(entry["nbytes"]),
+            sha256=str(entry["sha256"]),
+            error_sum=float(entry["error_sum"]),
+            source_sum=float(entry["source_sum"]),
+        )
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None
+    sums = (result.error_sum, result.source_sum)
+    return result if all(math.isfinite(s) and s >= 0 for s in sums) else None

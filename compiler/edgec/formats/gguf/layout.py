@@ -98,17 +98,6 @@ class GgufLayout:
         ]
         return sha256_json({"headers": [sha256_bytes(f.header) for f in self.files], "tensors": tensors})
 
-    def summary(self) -> dict[str, Any]:
-        """The layout as JSON, for a plan."""
-        return {
-            "scheme": self.scheme,
-            "files": [{"name": f.name, "size_bytes": f.size_bytes} for f in self.files],
-            "size_bytes": self.size_bytes,
-            "bytes_by_type": self.bytes_by_type,
-            "tensors": len(self.tensors),
-            "digest": self.digest,
-        }
-
 
 def _mapping_facts(mapping: TensorMapping) -> list[Any]:
     return [mapping.name, mapping.shape, mapping.rows, mapping.unpermute_heads, mapping.add, mapping.constant]

@@ -112,4 +112,6 @@ class Vocabulary:
     n_tokens: int
     special: Mapping[str, int]
     chat_template: str | None
+    # The checkpoint's file that the template stands in; None for the recipe's own, and without one.
+    chat_template_file: str | None = None
     notes: tuple[str, ...] = ()

@@ -51,7 +51,8 @@ class OutputFiles:
     def _open(self, file: FilePlan) -> None:
         path = self._folder / file.name
         with explained(path):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            # Remains of an earlier run are used again, but never written through to a file elsewhere.
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             self._descriptors[file.name] = descriptor
             _reserve(descriptor, file.size_bytes)
         self.write(file.name, file.header, 0)

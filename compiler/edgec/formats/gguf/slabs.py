@@ -18,7 +18,7 @@ from edgec.formats.gguf.layout import TensorPlan
 from edgec.formats.gguf.types import TensorType
 from edgec.source.finite import check_finite
 from edgec.source.model import DType, TensorInfo
-from edgec.source.safetensors import TensorReader
+from edgec.source.reader import TensorReader
 
 T = TypeVar("T", bound=np.generic)
 

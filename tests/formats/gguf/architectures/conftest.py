@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_models import Convert, Run
+from family_models import Convert, Run
 
 from edgec.events import silent
 from edgec.formats.gguf.architectures import map_model

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gguf import GGUFReader, GGUFValueType
-from tiny_models import DECODERS, ENCODERS, Convert, save
+from family_models import DECODERS, ENCODERS, Convert, save
 
 _LLAMA_CPP = os.environ.get("EDGEC_LLAMA_CPP", "")
 pytestmark = [

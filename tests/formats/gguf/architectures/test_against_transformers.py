@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_models import DECODERS, ENCODERS, Convert, Run, TinyModel, save
+from family_models import DECODERS, ENCODERS, Convert, Run, TinyModel, save
 
 pytestmark = pytest.mark.reference
 torch = pytest.importorskip("torch")

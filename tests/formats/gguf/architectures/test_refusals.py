@@ -125,10 +125,16 @@ def test_an_override_counts_more_than_the_config() -> None:
         map_model(header(config, {}), name="model", architecture="Llama")
 
 
-@pytest.mark.parametrize("architectures", [None, [], "LlamaForCausalLM", [1]])
+@pytest.mark.parametrize("architectures", [None, [], [1]])
 def test_a_config_without_architectures_asks_for_the_override(architectures: object) -> None:
     config = {**read_config("SmolLM2-135M"), "architectures": architectures}
     with pytest.raises(InputError, match=r"architectures is missing[\s\S]*source: \{architecture: LlamaForCausalLM\}"):
+        map_model(header(config, {}), name="model")
+
+
+def test_architectures_as_a_text_shows_the_list_to_write() -> None:
+    config = {**read_config("SmolLM2-135M"), "architectures": "LlamaForCausalLM"}
+    with pytest.raises(InputError, match=r'must be a list[\s\S]*"architectures": \["LlamaForCausalLM"\]'):
         map_model(header(config, {}), name="model")
 
 

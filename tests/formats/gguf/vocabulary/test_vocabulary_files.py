@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tokenizers import pre_tokenizers as pt
 from edgec.errors import InputError
 from edgec.formats.gguf.model import Vocabulary
 from edgec.formats.gguf.vocabulary import map_vocabulary
+from edgec.formats.gguf.vocabulary.names import missing_for_name
 from edgec.formats.gguf.vocabulary.pretokenizer import canonical_regex
 from edgec.formats.gguf.vocabulary.sentencepiece import parse_sentencepiece
 from edgec.formats.gguf.vocabulary.structures import STRUCTURES
@@ -54,14 +56,56 @@ def test_a_special_id_outside_the_vocabulary_is_refused(document: dict[str, Any]
         _mapped(document, config={"bos_token_id": 9999})
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        (
+            "tokenizer_config__json",
+            {"eos_token": "<|nope|>"},
+            "eos token '<|nope|>' is not in the vocabulary: an answer",
+        ),
+        ("tokenizer_config__json", {"bos_token": {"content": "<|nope|>"}}, "bos token '<|nope|>' is not in the"),
+        ("special_tokens_map__json", {"eos_token": "<|nope|>"}, "eos token '<|nope|>' is not in the vocabulary"),
+        ("generation_config__json", {"eos_token_id": [0, 2600]}, "eos token has id 2600, but the vocabulary has 2600"),
+        ("generation_config__json", {"bos_token_id": -1}, "bos token has id -1, but the vocabulary has 2600"),
+    ],
+)
+def test_an_end_or_a_beginning_that_does_not_exist_is_refused(
+    document: dict[str, Any], file: str, content: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        _mapped(document, **{"tokenizer_config__json": {"eos_token": "<|endoftext|>"}, file: content})
+    diagnostic = caught.value.diagnostics[0]
+    assert diagnostic.place == file.replace("__", ".")
+    assert diagnostic.hint
+
+
+def test_other_special_tokens_that_do_not_exist_are_noted(document: dict[str, Any]) -> None:
+    vocabulary = _mapped(document, tokenizer_config__json={"pad_token": "<pad>", "unk_token": "<|endoftext|>"})
+    assert vocabulary.notes == ("the pad token '<pad>' of tokenizer_config.json is not in the vocabulary: ignored",)
+    assert vocabulary.special == {"unk": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [("phi-4", ()), ("My-Phi3", ("</s>", "<unk>", "<s>")), ("a-phi-3-b", ("</s>", "<unk>", "<s>"))],
+)
+def test_tokens_that_llama_cpp_demands_for_a_name(
+    document: dict[str, Any], name: str, missing: tuple[str, ...]
+) -> None:
+    assert missing_for_name(name, _mapped(document)) == missing
+
+
 def test_bos_and_eos_of_the_post_processor(document: dict[str, Any]) -> None:
     def token(name: str) -> dict[str, Any]:
         return {"SpecialToken": {"id": name, "type_id": 0}}
 
     text = {"Sequence": {"id": "A", "type_id": 0}}
     single = [token("<|im_start|>"), text, token("<|endoftext|>")]
-    processor = {"type": "TemplateProcessing", "single": single, "pair": [], "special_tokens": {}}
-    steps = [{"type": "ByteLevel"}, processor]
+    ids = {"<|endoftext|>": 0, "<|im_start|>": 1}
+    special = {name: {"id": name, "ids": [i], "tokens": [name]} for name, i in ids.items()}
+    processor = {"type": "TemplateProcessing", "single": single, "pair": [text, text], "special_tokens": special}
+    steps = [{"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False}, processor]
     settings = {"bos_token": "<|im_start|>", "eos_token": "<|im_start|>"}
     vocabulary = _mapped(
         {**document, "post_processor": {"type": "Sequence", "processors": steps}}, tokenizer_config__json=settings
@@ -105,7 +149,7 @@ def test_chat_templates(document: dict[str, Any]) -> None:
         "tokenizer.chat_template": "d",
     }
     jinja = _mapped(document, tokenizer_config__json={}, chat_template__jinja=b"j", chat_template__json={})
-    assert jinja.chat_template == "j"
+    assert (jinja.chat_template, jinja.chat_template_file) == ("j", "chat_template.jinja")
     assert _mapped(document, chat_template__json={"chat_template": "k"}).chat_template == "k"
     files = {"tokenizer.json": document, "tokenizer_config.json": {"chat_template": "d"}}
     override = map_vocabulary(header(files), n_vocab=2600, arch="llama", chat_template="mine")
@@ -142,6 +186,8 @@ def test_an_override_must_be_a_name_of_the_runtime(document: dict[str, Any]) -> 
         ({"added_tokens": [_added(9999, "z")]}, "token id 9999 lies outside"),
         ({"added_tokens": [_added(2590, "!")]}, "ids 2 and 2590 are both '!'"),
         ({"model": None}, "`model` is missing"),
+        ({"model": {"type": "Odd"}}, "no tokenizer of the type Odd"),
+        ({"post_processor": {"type": "Odd"}}, "`tokenizers` cannot read it: data did not match"),
     ],
 )
 def test_refused_documents(document: dict[str, Any], change: dict[str, Any], message: str) -> None:
@@ -156,7 +202,11 @@ def test_refused_documents(document: dict[str, Any], change: dict[str, Any], mes
         ({"end_of_word_suffix": "</w>"}, "tokens at the end of words have a suffix"),
         ({"merges": []}, "`model.merges` is missing"),
         ({"merges": ["a b c"]}, "not a merge of two parts"),
-        ({"vocab": {"a": 0, "b": 0}}, "the same id"),
+        ({"vocab": {"a": 0, "b": 0}}, "the tokens 'a' and 'b' of `model.vocab` have the same id, 0"),
+        ({"vocab": {"a": 0, "b": -4}}, "the token 'b' of `model.vocab` has the id -4, which is not a whole number"),
+        ({"vocab": {"a": "0"}}, "the token 'a' of `model.vocab` has the id '0', which is not a whole number"),
+        ({"vocab": ["a"]}, "`model.vocab` must map tokens to ids"),
+        ({"merges": [["zzz", "yyy"]]}, "`tokenizers` cannot read it: Token `zzz` out of vocabulary"),
     ],
 )
 def test_refused_models(document: dict[str, Any], change: dict[str, Any], message: str) -> None:
@@ -198,7 +248,7 @@ def test_spellings_of_one_pattern(spelling: str, name: str) -> None:
 def test_keeping_only_matches_is_a_split_where_the_pattern_matches_everything(document: dict[str, Any]) -> None:
     def removed(pattern: str) -> dict[str, Any]:
         keep = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Removed", "invert": True}
-        letters = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
+        letters = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
         return {**document, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [keep, letters]}}
 
     assert _mapped(removed(PATTERNS["qwen2"])).pre == "qwen2"

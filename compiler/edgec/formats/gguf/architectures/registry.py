@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from edgec.errors import InputError
 from edgec.formats.gguf.architectures.architecture import Architecture, Request
 from edgec.formats.gguf.architectures.bert import map_bert
-from edgec.formats.gguf.architectures.config import Config
+from edgec.formats.gguf.architectures.config import Config, show
 from edgec.formats.gguf.architectures.gemma3 import map_gemma3
 from edgec.formats.gguf.architectures.llama import map_llama, map_mistral
 from edgec.formats.gguf.architectures.nomic_bert import map_nomic_bert
@@ -48,6 +49,12 @@ def map_model(header: CheckpointHeader, *, name: str, architecture: str | None =
 
 def _class_name(config: Mapping[str, Any]) -> str:
     names = config.get("architectures")
+    if isinstance(names, str):
+        raise InputError.of(
+            f"architectures is the text {show(names)}, but must be a list",
+            place="config.json",
+            hint=f'write `"architectures": [{json.dumps(names)}]`',
+        )
     if not (isinstance(names, list) and names and isinstance(names[0], str)):
         raise InputError.of(
             "architectures is missing, so the kind of model is unknown",

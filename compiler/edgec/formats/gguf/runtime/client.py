@@ -19,6 +19,7 @@ import numpy.typing as npt
 from edgec.errors import ToolError
 from edgec.formats.gguf.runtime.area import SharedArea, create_area
 from edgec.formats.gguf.runtime.channel import Channel
+from edgec.toolchain.cores import usable_cores
 
 _WORKER = "edgec.formats.gguf.runtime.worker"
 _TEMPLATE_WORKER = "edgec.formats.gguf.runtime.template_worker"
@@ -56,13 +57,6 @@ class InputSums:
     rows: int
 
 
-def usable_threads() -> int:
-    """CPUs this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 class LlamaProcess:
     """A GGUF opened by llama.cpp in a child process.
 
@@ -92,7 +86,7 @@ class LlamaProcess:
         try:
             reply = self._ask(
                 "open", model=str(model), n_ctx=n_ctx, n_batch=n_batch, embeddings=embeddings, collect=collect,
-                threads=threads or usable_threads(),
+                threads=threads or usable_cores(),
             )  # fmt: skip
         except BaseException:
             self.close(keep_log=True)
@@ -179,12 +173,12 @@ class LlamaProcess:
 
 
 def server_prompts(
-    model: Path, conversations: Sequence[Sequence[Mapping[str, str]]], *, timeout_s: float = 600.0
+    model: Path, conversations: Sequence[Sequence[Mapping[str, str]]], *, timeout_s: float = 120.0
 ) -> list[str | None]:
     """The prompts llama.cpp's server makes of conversations with the model's own chat template.
 
-    A conversation: messages with `role` and `content`. None where the template refuses one. Raises ToolError when the
-    server does not start, crashes or hangs.
+    A conversation: messages with `role` and `content`. None where the template refuses one, or
+    the server the template. Raises ToolError when the server crashes or hangs.
     """
     log = _temporary_log()
     channel = Channel(_TEMPLATE_WORKER, [str(os.getpid())], pass_fds=(), log=log)

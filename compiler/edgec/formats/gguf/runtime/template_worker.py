@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import sys
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,15 +18,23 @@ from edgec.errors import ToolError
 from edgec.formats.gguf.runtime.worker import serve_commands
 
 _TIMEOUT_S = 60.0
+# Never destroyed: xllamacpp's destructor waits for ever when the server's loop has not begun, which happens often.
+# The parent kills this process instead.
+_SERVERS: list[xllamacpp.Server] = []
 
 
 def render(model: str, conversations: list[list[dict[str, str]]]) -> dict[str, Any]:
-    """The prompt of every conversation, in `prompts`; None where the template refuses it."""
+    """The prompt of every conversation, in `prompts`; None where the template or the server refuses it."""
     params = xllamacpp.CommonParams()
     params.model.path = model
     params.hostnames, params.port = ["127.0.0.1"], 0
     params.n_ctx, params.n_parallel, params.warmup = 64, 1, False
-    server = xllamacpp.Server(params)
+    try:
+        server = xllamacpp.Server(params)
+    except RuntimeError:
+        # The server tries the template when it starts, and does not start when that fails. The log says why.
+        return {"prompts": [None] * len(conversations)}
+    _SERVERS.append(server)
     address = urlsplit(server.listening_address)
     if address.hostname is None or address.port is None:
         raise ToolError.of(f"llama.cpp's server listens on no address: {server.listening_address}")
@@ -48,3 +57,4 @@ def _apply(host: str, port: int, messages: list[dict[str, str]]) -> str | None:
 
 if __name__ == "__main__":
     serve_commands({"render": render}, parent=int(sys.argv[1]))
+    os._exit(0)  # no destructors, see above

@@ -53,7 +53,9 @@ def parse_json(raw: Mapping[str, bytes], name: str) -> Json | None:
             f"not valid JSON: {error}", place=name, hint="download the file again; it may be cut short"
         ) from error
     if not isinstance(value, dict):
-        raise InputError.of(f"a JSON object is expected, found {type(value).__name__}", place=name)
+        kind = {list: "a list", str: "a text", type(None): "null"}.get(type(value), "a number or a truth value")
+        hint = "download the file again; this is another one"
+        raise InputError.of(f"a JSON object is expected, found {kind}", place=name, hint=hint)
     return value
 
 
@@ -77,7 +79,8 @@ def added_tokens(tokenizer: Json | None) -> tuple[AddedToken, ...]:
     """`added_tokens` of tokenizer.json. InputError when they are malformed."""
     entries = (tokenizer or {}).get("added_tokens") or []
     if not isinstance(entries, list):
-        raise InputError.of("`added_tokens` must be a list", place="tokenizer.json")
+        hint = "save the tokenizer again with transformers' save_pretrained"
+        raise InputError.of("`added_tokens` must be a list", place="tokenizer.json", hint=hint)
     return tuple(_added_token(e, i) for i, e in enumerate(entries))
 
 

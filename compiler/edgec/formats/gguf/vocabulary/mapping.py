@@ -14,7 +14,9 @@ from edgec.formats.gguf.vocabulary.entries import flag
 from edgec.formats.gguf.vocabulary.equivalent import equivalent_tokenizer, sentencepiece_model
 from edgec.formats.gguf.vocabulary.files import Json, TokenizerFiles, added_tokens, read_files
 from edgec.formats.gguf.vocabulary.limits import limit_notes
+from edgec.formats.gguf.vocabulary.loading import load_tokenizer
 from edgec.formats.gguf.vocabulary.model import read_model
+from edgec.formats.gguf.vocabulary.presence import require_special_tokens
 from edgec.formats.gguf.vocabulary.sentencepiece import ModelType, SentencePieceModel
 from edgec.formats.gguf.vocabulary.special import SpecialTokens, read_special_tokens
 from edgec.formats.gguf.vocabulary.spm import json_table, model_file_table, prepends_space, require_bytes
@@ -116,7 +118,11 @@ def _map(files: TokenizerFiles, n_vocab: int, arch: str, pre: str | None) -> _Ma
         return _byte_level(files, files.tokenizer, n_vocab, arch, pre)
     if kind == "BPE":
         return _spm(files, sentencepiece_model(files), n_vocab, arch)
-    raise InputError.of(f"llama.cpp has no tokenizer of the type {kind}", place="tokenizer.json")
+    raise InputError.of(
+        f"llama.cpp has no tokenizer of the type {kind}",
+        place="tokenizer.json",
+        hint="BPE, WordPiece and Unigram can be mapped: choose a model with one of these",
+    )
 
 
 def _with_defaults(special: SpecialTokens, mapped: _Mapped, *, has_json: bool) -> SpecialTokens:
@@ -146,9 +152,12 @@ def map_vocabulary(
     if files.tokenizer is None and sentencepiece_model(files) is None:
         files = _without_json(files)
     mapped = _map(files, n_vocab, arch, pre)
+    notes = require_special_tokens(files, _tokens(mapped))
     special = read_special_tokens(files, n_vocab, spare=mapped.ids, strict=mapped.model == "gpt2")
     special = _with_defaults(special, mapped, has_json=files.tokenizer is not None)
-    template, template_entries = read_chat_template(files, chat_template)
+    if "tokenizer.json" in files.raw:
+        load_tokenizer(files.raw["tokenizer.json"])
+    template, template_file, template_entries = read_chat_template(files, chat_template)
     return Vocabulary(
         metadata=(*mapped.before, *special.metadata(), *template_entries, *mapped.after),
         model=mapped.model,
@@ -156,5 +165,12 @@ def map_vocabulary(
         n_tokens=n_vocab,
         special=special.ids,
         chat_template=template,
-        notes=(*(limit_notes(files.tokenizer) if files.tokenizer else ()), *special.notes),
+        chat_template_file=template_file,
+        notes=(*(limit_notes(files.tokenizer) if files.tokenizer else ()), *special.notes, *notes),
     )
+
+
+def _tokens(mapped: _Mapped) -> tuple[str, ...]:
+    """The texts of all ids."""
+    entry = next(e for e in mapped.before if e.key == "tokenizer.ggml.tokens")
+    return tuple(str(token) for token in entry.value) if isinstance(entry.value, tuple) else ()

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tokenizers import Tokenizer
-
 from edgec.errors import InputError
 from edgec.formats.gguf.vocabulary.added import added_entry
 from edgec.formats.gguf.vocabulary.entries import TokenType
 from edgec.formats.gguf.vocabulary.files import Json, TokenizerFiles
+from edgec.formats.gguf.vocabulary.loading import load_tokenizer
 
 _PLACE = "tokenizer.json"
+_DAMAGED = "the file was edited or is damaged: download it again, or save it again with transformers' save_pretrained"
 # A space inside a merge's part, as GPT-2's byte alphabet writes it.
 _SPACE_LETTER = "\u0120"
 
@@ -31,17 +31,24 @@ def read_model(tokenizer: Json) -> Json:
     """The `model` object. InputError when there is none."""
     model = tokenizer.get("model")
     if not isinstance(model, dict):
-        raise InputError.of("`model` is missing", place=_PLACE, hint="save the tokenizer again with transformers")
+        raise InputError.of("`model` is missing", place=_PLACE, hint=_DAMAGED)
     return model
 
 
 def read_vocab(model: Json) -> Mapping[str, int]:
     """`model.vocab` of tokenizer.json. InputError when it is not a mapping of texts to distinct ids."""
     vocab = model.get("vocab")
-    if not isinstance(vocab, dict) or not all(isinstance(i, int) and i >= 0 for i in vocab.values()):
-        raise InputError.of("`model.vocab` must map tokens to ids", place=_PLACE)
-    if len(set(vocab.values())) != len(vocab):
-        raise InputError.of("two tokens of `model.vocab` have the same id", place=_PLACE)
+    if not isinstance(vocab, dict):
+        raise InputError.of("`model.vocab` must map tokens to ids", place=_PLACE, hint=_DAMAGED)
+    seen: dict[int, str] = {}
+    for token, number in vocab.items():
+        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+            message = f"the token {token!r} of `model.vocab` has the id {number!r}, which is not a whole number from 0"
+            raise InputError.of(message, place=_PLACE, hint=_DAMAGED)
+        first = seen.setdefault(number, token)
+        if first != token:
+            message = f"the tokens {first!r} and {token!r} of `model.vocab` have the same id, {number}"
+            raise InputError.of(message, place=_PLACE, hint=_DAMAGED)
     return vocab
 
 
@@ -85,7 +92,7 @@ def read_merges(model: Json, space: str = _SPACE_LETTER) -> list[str]:
     """`model.merges` as llama.cpp's "left right" texts, from either JSON form. `space` stands for a space in a part."""
     merges: Any = model.get("merges")
     if not isinstance(merges, list) or not merges:
-        raise InputError.of("`model.merges` is missing or empty", place=_PLACE)
+        raise InputError.of("`model.merges` is missing or empty", place=_PLACE, hint=_DAMAGED)
     out = []
     for merge in merges:
         if isinstance(merge, list) and len(merge) == 2 and all(isinstance(part, str) and part for part in merge):
@@ -93,7 +100,7 @@ def read_merges(model: Json, space: str = _SPACE_LETTER) -> list[str]:
         elif isinstance(merge, str) and merge.count(" ") == 1:
             out.append(merge)
         else:
-            raise InputError.of(f"not a merge of two parts: {merge!r}", place=_PLACE)
+            raise InputError.of(f"not a merge of two parts: {merge!r}", place=_PLACE, hint=_DAMAGED)
     return out
 
 
@@ -117,7 +124,7 @@ def merges_reach_all(tokenizer: Json) -> bool:
     model = {**tokenizer["model"], "ignore_merges": False}
     names = ("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder")
     bare: dict[str, object] = {"version": "1.0", "added_tokens": [], **dict.fromkeys(names), "model": model}
-    merger = Tokenizer.from_str(json.dumps(bare))
+    merger = load_tokenizer(json.dumps(bare).encode())
     added = {token.get("content") for token in tokenizer.get("added_tokens") or []}
     merged = [token for token in model["vocab"] if token not in added]
     return all(len(encoding.ids) == 1 for encoding in merger.encode_batch(merged))

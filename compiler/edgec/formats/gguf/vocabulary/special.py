@@ -14,6 +14,7 @@ from edgec.errors import InputError
 from edgec.formats.gguf.model import KeyValue
 from edgec.formats.gguf.vocabulary.entries import flag, number
 from edgec.formats.gguf.vocabulary.files import Json, TokenizerFiles, parse_json
+from edgec.formats.gguf.vocabulary.presence import token_text
 
 _KINDS = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 # llama.cpp's key for each kind ("seperator" is its spelling). `cls` has no key: the class token is bos.
@@ -64,22 +65,15 @@ def _token_id(item: object) -> str | None:
     return None
 
 
-def _text(entry: object) -> str | None:
-    """The text of a token that is written as a string or as an added-token object."""
-    if isinstance(entry, dict):
-        entry = entry.get("content")
-    return entry if isinstance(entry, str) and entry else None
-
-
 def _read_first(reading: _Reading, first: str) -> None:
-    known = (_text(reading.names.get("bos")), _text(reading.names.get("cls")))
+    known = (token_text(reading.names.get("bos")), token_text(reading.names.get("cls")))
     if not reading.has_settings:
         reading.names["bos"] = first
     elif first not in known:
         for kind, value in zip(("bos", "cls"), known, strict=True):
             if not value:
                 reading.names[kind] = first
-    added = first in (_text(reading.names.get("bos")), _text(reading.names.get("cls")))
+    added = first in (token_text(reading.names.get("bos")), token_text(reading.names.get("cls")))
     reading.add["bos"] = added
     if not added:
         reading.notes.append(f"the leading token {first!r} of the post-processor is neither bos nor cls: not added")
@@ -87,7 +81,7 @@ def _read_first(reading: _Reading, first: str) -> None:
 
 def _read_last(reading: _Reading, last: str) -> None:
     eos = reading.names.get("eos")
-    if reading.has_settings and last != _text(eos):
+    if reading.has_settings and last != token_text(eos):
         # The model's own end token is kept as end of turn: what the template adds becomes the end of the text.
         spare = next((kind for kind in ("eot", "eom") if kind not in reading.kinds), None)
         if spare is not None:
@@ -99,7 +93,7 @@ def _read_last(reading: _Reading, last: str) -> None:
 
 def _middle_adds_sep(reading: _Reading, middle: list[object], last: str | None) -> bool:
     """Whether the tokens between the sequences A and B separate them with sep or eos."""
-    ends = (_text(reading.names.get("sep")), _text(reading.names.get("eos")))
+    ends = (token_text(reading.names.get("sep")), token_text(reading.names.get("eos")))
     first = _token_id(middle[0])
     separated = first is not None and first in ends and not last
     if len(middle) == 2:
@@ -117,7 +111,7 @@ def _read_pair(reading: _Reading, pair: list[object], first: str | None, last: s
         return
     adds = _middle_adds_sep(reading, inner[1:-1], last)
     reading.add["sep"] = adds
-    if adds and not _text(reading.names.get("sep")) and reading.has_settings:
+    if adds and not token_text(reading.names.get("sep")) and reading.has_settings:
         reading.names["sep"] = reading.names.get("eos")
 
 
@@ -140,7 +134,7 @@ def _read_roberta(reading: _Reading, processor: Json) -> None:
     reading.add.update(bos=True, eos=True, sep=True)
     for kind in ("cls", "sep"):
         value = processor.get(kind)
-        if not _text(reading.names.get(kind)) and isinstance(value, list) and value:
+        if not token_text(reading.names.get(kind)) and isinstance(value, list) and value:
             reading.names[kind] = value[0]
 
 
@@ -171,7 +165,7 @@ def _named_ids(files: TokenizerFiles, reading: _Reading) -> dict[str, int]:
         by_text.setdefault(token.content, token.id)
     if not reading.has_settings:
         return {}
-    found = {kind: by_text.get(_text(reading.names.get(kind)) or "") for kind in reading.kinds}
+    found = {kind: by_text.get(token_text(reading.names.get(kind)) or "") for kind in reading.kinds}
     return {kind: i for kind, i in found.items() if i is not None}
 
 
@@ -179,7 +173,7 @@ def _template_ids(files: TokenizerFiles, reading: _Reading) -> dict[str, int]:
     """Ids of bos and eos as the post-processor adds them: the last resort, where no file names them."""
     by_text = {token.content: token.id for token in reversed(files.added)}
     found = {
-        kind: by_text.get(_text(reading.names.get(kind)) or "") for kind in ("bos", "eos") if reading.add.get(kind)
+        kind: by_text.get(token_text(reading.names.get(kind)) or "") for kind in ("bos", "eos") if reading.add.get(kind)
     }
     return {kind: i for kind, i in found.items() if i is not None}
 
@@ -232,7 +226,7 @@ def _fill_from_numbers(files: TokenizerFiles, reading: _Reading, ids: dict[str, 
     named = parse_json(files.raw, "special_tokens_map.json") or {}
     generation = parse_json(files.raw, "generation_config.json") or {}
     for kind in ("bos", "eos", "unk", "sep", "pad", "mask"):
-        token = by_text.get(_text(named.get(f"{kind}_token")) or "")
+        token = by_text.get(token_text(named.get(f"{kind}_token")) or "")
         value = token if token is not None else _number(generation, kind)
         if value is not None:
             ids.setdefault(kind, value)

@@ -1,0 +1,65 @@
+"""One digest over everything a whole build depends on, from documents, headers and remembered file digests alone.
+
+Rule: it changes whenever any action key of the build would change, so that an equal fingerprint means nothing to do;
+it may change when no key does, which only costs a plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import edgec
+from edgec.documents.canonical import sha256_json
+from edgec.plan.keys import builder_platform, made_with, source_key
+from edgec.plan.plan import PlannedSource, Signer
+from edgec.recipe.load import LoadedRecipe
+from edgec.target.model import Target
+
+# Longer texts are no paths, and the operating system refuses to look for them.
+_LONGEST_PATH = 1024
+
+
+def build_fingerprint(
+    loaded: LoadedRecipe, target: Target, source: PlannedSource, signer: Signer, digest_file: Callable[[Path], str]
+) -> str:
+    """The fingerprint of a build: `sha256:<hex>`. `digest_file` may answer from memory."""
+    return sha256_json(
+        {
+            "recipe": loaded.document,
+            "files": _named_files(loaded, digest_file),
+            "target": target.model_dump(mode="json", by_alias=True),
+            "source": source_key(source.header.identity),
+            "identity": [source.header.identity.uri, source.header.identity.licence],
+            "signer": [signer.fingerprint, signer.is_development],
+            "tools": made_with(),
+            "platform": builder_platform(),
+            "code": _code(),
+        }
+    )
+
+
+def _named_files(loaded: LoadedRecipe, digest_file: Callable[[Path], str]) -> dict[str, str]:
+    """Digests of every file that a value of the recipe names: texts, templates, matrices, whatever comes later."""
+    paths = {value: loaded.resolve(value) for value in _texts(loaded.document) if len(value) <= _LONGEST_PATH}
+    return {value: digest_file(path) for value, path in sorted(paths.items()) if path.is_file()}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case dict():
+            for item in value.values():
+                yield from _texts(item)
+        case list() | tuple():
+            for item in value:
+                yield from _texts(item)
+
+
+def _code() -> str:
+    """A stamp of edgec's own files: who changes edgec, or installs another one, gets new results."""
+    package = Path(edgec.__file__).parent
+    files = (p for p in sorted(package.rglob("*")) if p.suffix in {".py", ".j2", ".css", ".txt"})
+    return sha256_json([[str(p.relative_to(package)), p.stat().st_size, p.stat().st_mtime_ns] for p in files])
