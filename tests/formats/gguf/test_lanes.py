@@ -17,7 +17,7 @@ from edgec.formats.gguf.lanes import registry
 from edgec.formats.gguf.types import TensorType
 from edgec.source.local import open_local
 from edgec.source.model import DType
-from edgec.source.safetensors import TensorReader
+from edgec.source.reader import TensorReader
 
 Values = NDArray[np.float32]
 _SHAPE = (29, 768)
