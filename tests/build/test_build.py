@@ -97,6 +97,10 @@ def test_a_damaged_bundle_is_written_again(shop):
     again = shop.run("build", recipe)
     assert ran(again) == ["bundle"]
     assert digests(bundle) == before
+    # `edgec verify` refuses this as well.
+    (bundle / "blobs/added").mkdir()
+    assert ran(shop.run("build", recipe)) == ["bundle"]
+    assert not (bundle / "blobs/added").exists()
 
 
 def test_a_stored_result_that_rotted_is_made_again(shop):
