@@ -16,14 +16,15 @@ from edgec.build.bundle_step import run_bundle
 from edgec.build.doctor import Finding, examine
 from edgec.build.run import Runner
 from edgec.bundle.keyring import default_signing_key, find_signing_key, keys_folder
-from edgec.events import ActionFinished, Reporter, silent
+from edgec.errors import InputError
+from edgec.events import ActionFinished, Note, Reporter, silent
 from edgec.plan.check import load_checked
 from edgec.plan.fingerprint import build_fingerprint
 from edgec.plan.make import bundle_name, make_plan, open_source, refuse_full_disk, refuse_misfits
 from edgec.plan.plan import Plan, PlannedSource, Signer
 from edgec.recipe.load import LoadedRecipe
 from edgec.store.actions import ActionStore
-from edgec.store.atomic import require_writable
+from edgec.store.atomic import existing_part, require_writable
 from edgec.store.digests import NOT_HASHED, DigestCache
 from edgec.store.paths import CACHE_HINT, CONFIG_HINT, cache_home, config_home
 from edgec.store.standing import StandingFolders
@@ -118,6 +119,7 @@ def build(
     folder = output or Path("artifacts")
     loaded, target = check(recipe, sets=sets, env=shop.env)
     # Found out now, not after an hour of quantizing.
+    _require_folder(folder)
     require_writable(folder)
     require_writable(shop.cache, hint=CACHE_HINT)
     if find_signing_key(shop.config, _explicit_key(loaded), shop.env) is None:
@@ -135,19 +137,38 @@ def build(
         return built_from(facts, folder / name, tar, cached=True, wall_s=time.monotonic() - started)
     made = make_plan(loaded, target, source, shop.store, bundle_stands=False, signer=signer)
     refuse_misfits(made)
-    refuse_full_disk(made, shop.cache, folder)
-    runner = Runner(made, shop.store, shop.report, shop.digests)
-    return run_bundle(runner, shop.standing, key=key, destination=folder / name, archive=tar, fingerprint=fingerprint)
+    refuse_full_disk(made, shop.cache, folder, archive=archive)
+    with Runner(made, shop.store, shop.report, shop.digests) as runner:
+        return run_bundle(
+            runner, shop.standing, key=key, destination=folder / name, archive=tar, fingerprint=fingerprint
+        )
 
 
-def clean(workshop: Workshop, *, references_only: bool = False, dry_run: bool = False) -> dict[str, int]:
-    """Removes stored results and returns their sizes in bytes by name."""
+def _require_folder(output: Path) -> None:
+    standing = existing_part(output)
+    if not standing.is_dir():
+        raise InputError.of("is a file, not a folder", place=str(standing), hint="name a folder with --output")
+
+
+def clean(
+    workshop: Workshop, *, references_only: bool = False, damaged_only: bool = False, dry_run: bool = False
+) -> dict[str, int]:
+    """Removes stored results and returns their sizes in bytes by name; what a running build uses stays.
+
+    `damaged_only`: those whose files are not what was stored; reads all of them.
+    """
     store = workshop.store
-    entries = {e.name: e.size_bytes for e in store.entries() if e.is_reference or not references_only}
-    if not dry_run:
-        for name in entries:
-            store.remove(name)
-    return entries
+    entries = {
+        e.name: e.size_bytes
+        for e in store.entries()
+        if (e.is_reference or not references_only) and (not damaged_only or store.is_damaged(e.name))
+    }
+    if dry_run:
+        return entries
+    removed = {name: size for name, size in entries.items() if store.remove(name)}
+    if kept := len(entries) - len(removed):
+        workshop.report(Note(f"a running build uses {kept} of the results; they stay"))
+    return removed
 
 
 def doctor(workshop: Workshop) -> tuple[Finding, ...]:

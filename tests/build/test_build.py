@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -96,6 +97,10 @@ def test_a_damaged_bundle_is_written_again(shop):
     again = shop.run("build", recipe)
     assert ran(again) == ["bundle"]
     assert digests(bundle) == before
+    # `edgec verify` refuses this as well.
+    (bundle / "blobs/added").mkdir()
+    assert ran(shop.run("build", recipe)) == ["bundle"]
+    assert not (bundle / "blobs/added").exists()
 
 
 def test_a_stored_result_that_rotted_is_made_again(shop):
@@ -143,6 +148,26 @@ def test_an_unwritable_folder_is_a_clear_error(shop, name):
     assert refused.code in (2, 3)
     assert refused.last["diagnostics"][0]["hint"]
     assert (shop.folder / name).read_text() == "in the way"
+
+
+@pytest.mark.parametrize("below", ["", "/deep/er"])
+def test_an_output_that_is_a_file_is_said_before_the_build(shop, below):
+    (shop.folder / "out").write_text("mine")
+    refused = shop.run("build", shop.recipe(), "--output", f"{shop.folder}/out{below}")
+    assert refused.code == 2
+    (diagnostic,) = refused.last["diagnostics"]
+    assert diagnostic["message"] == "is a file, not a folder"
+    assert diagnostic["place"] == str(shop.folder / "out")
+    assert ran(refused) == []
+
+
+def test_what_to_run_next_can_be_run_as_it_is(shop):
+    text = subprocess.run(
+        [sys.executable, "-m", "edgec", "build", shop.recipe(), "-o", "my models & more"],
+        cwd=shop.folder, env=shop.env, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    (line,) = [x.strip() for x in text.splitlines() if x.strip().startswith("edgec verify ")]
+    assert shlex.split(line) == ["edgec", "verify", "my models & more/small-1.0.0-pi5-8gb"]
 
 
 def test_an_archive_is_never_that_of_an_older_build(shop):

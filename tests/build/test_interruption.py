@@ -96,9 +96,27 @@ def test_a_full_disk_is_said_before_the_work(shop, small_disk):
     assert not (shop.folder / "artifacts").exists()
 
 
-def test_a_disk_that_fills_up_while_packaging_leaves_no_bundle(shop, small_disk):
+def test_a_full_output_disk_is_said_before_the_work(shop, small_disk):
     (small_disk / "ballast").write_bytes(bytes(5 << 20))
     refused = shop.run("build", shop.recipe(), "--output", small_disk / "artifacts")
     assert refused.code == 3
-    assert "space" in refused.last["diagnostics"][0]["message"]
+    (diagnostic,) = refused.last["diagnostics"]
+    assert "the disk has 1.0 MiB free" in diagnostic["message"]
+    assert diagnostic["place"] == str(small_disk)
+    assert "--output" in diagnostic["hint"]
+    assert "EDGEC_CACHE" not in diagnostic["hint"]
+    assert ran(refused) == []
+
+
+def test_a_disk_that_fills_up_while_packaging_leaves_no_bundle(shop, small_disk):
+    recipe = shop.recipe()
+    assert shop.run("build", recipe).code == 0
+    (gguf,) = [p for p in (shop.folder / "cache/store/results").rglob("*.gguf") if "reference" not in p.name]
+    # Room for the weights, which is looked at before, but not for the tokenizer and the report.
+    (small_disk / "ballast").write_bytes(bytes((6 << 20) - gguf.stat().st_size - (100 << 10)))
+    refused = shop.run("build", recipe, "--output", small_disk / "artifacts")
+    assert refused.code == 3
+    assert ran(refused) == ["bundle"]
+    assert "no space left" in refused.last["diagnostics"][0]["message"]
+    assert "EDGEC_CACHE" not in refused.last["diagnostics"][0]["hint"]
     assert not list(small_disk.glob("artifacts/*"))

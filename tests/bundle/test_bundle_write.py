@@ -107,6 +107,22 @@ def test_a_bundle_is_replaced_and_anything_else_is_not(tmp_path: Path, key: Sign
     assert (precious / "chapter1.txt").read_text() == "years of work"
 
 
+def test_a_bundle_with_an_empty_folder_added_is_replaced(tmp_path: Path, key: SigningKey) -> None:
+    out, content = tmp_path / "out", make_content(tmp_path / "in")
+    write_bundle(content, out, key=key, report=silent)
+    (out / "added").mkdir()
+    (out / "blobs/added").mkdir()
+    write_bundle(content, out, key=key, report=silent)
+    verify_bundle(out, public_key=key.public)
+    (out / "added").mkdir()
+    (out / "added/mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="not replaced"):
+        write_bundle(content, out, key=key, report=silent)
+    (tmp_path / "plans/chapter1").mkdir(parents=True)
+    with pytest.raises(InputError, match="not replaced"):
+        write_bundle(content, tmp_path / "plans", key=key, report=silent)
+
+
 def test_a_full_or_forbidden_place_is_a_clear_error(tmp_path: Path, key: SigningKey) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ToolError) as caught:

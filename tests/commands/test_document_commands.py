@@ -51,6 +51,11 @@ def test_check_in_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_schema_to_a_file_and_to_the_terminal(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run(["schema", "target"]) == 0
     assert capsys.readouterr().out == document_schema("target")
+    assert run(["schema", "target", "--json"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    result = json.loads(line)
+    assert (result["event"], result["document"]) == ("result", "target")
+    assert result["schema"] == json.loads(document_schema("target"))
     path = tmp_path / "r.json"
     assert run(["schema", "-o", str(path)]) == 0
     assert path.read_text(encoding="utf-8") == document_schema("recipe")

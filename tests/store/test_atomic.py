@@ -93,6 +93,20 @@ def test_refusals_are_explained_with_a_place_and_a_hint(tmp_path: Path, number: 
     assert diagnostic.hint
 
 
+def test_the_hint_for_a_full_disk_fits_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEC_CACHE", str(tmp_path / "cache"))
+
+    def hint(path: Path) -> str:
+        return str(explain(OSError(errno.ENOSPC, "full"), path).diagnostics[0].hint)
+
+    assert "set EDGEC_CACHE" in hint(tmp_path / "cache" / "store")
+    assert "EDGEC_CACHE" not in hint(tmp_path / "artifacts")
+    assert "`edgec clean` empties the store, which is on this disk" in hint(tmp_path / "artifacts")
+    # Another file system on every Linux.
+    assert "clean" not in hint(Path("/proc/self"))
+    assert "larger" in hint(Path("/proc/self"))
+
+
 def test_only_the_systems_refusals_are_turned(tmp_path: Path) -> None:
     with pytest.raises(ToolError) as refused, explained(tmp_path):
         (tmp_path / "none").read_bytes()

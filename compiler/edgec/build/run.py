@@ -5,13 +5,16 @@ Rule: a step's result is used only after it was committed to the store; the same
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 
 from edgec.build.context import StepContext
 from edgec.build.gguf_steps import run_compile, run_imatrix, run_prove, run_reference
+from edgec.errors import EdgecError
 from edgec.events import ActionFinished, ActionStarted, Note, Reporter
 from edgec.plan.model import Action
 from edgec.plan.plan import Plan
@@ -29,7 +32,10 @@ STEPS: Mapping[str, Step] = {
 
 @dataclass
 class Runner:
-    """Runs actions of one plan on demand and remembers their results."""
+    """Runs actions of one plan on demand and remembers their results, which stay in the store until it is left.
+
+    Use as a context manager.
+    """
 
     plan: Plan
     store: ActionStore
@@ -37,6 +43,13 @@ class Runner:
     digest_file: Callable[[Path], str]
     _results: dict[str, Result] = field(default_factory=dict)
     _context: StepContext | None = None
+    _held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self._held.close()
 
     @property
     def context(self) -> StepContext:
@@ -49,9 +62,11 @@ class Runner:
         """The result of the action `name`, from memory, from the store, or by running it."""
         if name not in self._results:
             action = self.plan.action(name)
+            # Before the look into the store, so that no `edgec clean` comes between.
+            self._held.enter_context(self.store.in_use(action.key))
             stored = self.store.lookup(action.key)
             if stored is None:
-                stored = self._run(action)
+                stored = self._make(action)
             else:
                 self.report(ActionFinished(name, action.kind, cached=True, wall_s=0.0))
             self._results[name] = stored
@@ -71,6 +86,19 @@ class Runner:
                 self.store.discard(action.key)
                 del self._results[action.name]
         return True
+
+    def _make(self, action: Action) -> Result:
+        try:
+            return self._run(action)
+        except EdgecError:
+            # A model that rotted on the disk fails in many ways, also as a bad proof. Hashed only now: it takes time.
+            damaged = [f for n in action.needs if n in self._results for f in self._results[n].damaged_files()]
+            if not damaged:
+                raise
+        for file in damaged:
+            self.discard(file)
+        # Once: a disk that spoils the same file again is a matter for a person.
+        return self._run(action)
 
     def _run(self, action: Action) -> Result:
         # Inputs first, so that no lock is held while another action runs.

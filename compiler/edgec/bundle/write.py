@@ -197,7 +197,7 @@ def _check_destination(destination: Path) -> None:
     if not destination.exists() and not destination.is_symlink():
         return
     is_folder = destination.is_dir() and not destination.is_symlink()
-    if is_folder and {p.name for p in destination.iterdir()} <= _LAYOUT_NAMES:
+    if is_folder and _is_replaceable(destination):
         return
     raise InputError(
         Diagnostic(
@@ -206,3 +206,11 @@ def _check_destination(destination: Path) -> None:
             hint="choose another output folder, or move it away",
         )
     )
+
+
+def _is_replaceable(folder: Path) -> bool:
+    """Whether nothing is lost with `folder` but a bundle, and empty folders that were added to it."""
+    names = {p.name for p in folder.iterdir()}
+    extra = [folder / name for name in names - _LAYOUT_NAMES]
+    empty = all(p.is_dir() and not p.is_symlink() and not any(p.iterdir()) for p in extra)
+    return not extra or (LAYOUT_NAME in names and empty)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ def as_text(built: Built) -> str:
     lines += ["", "not verified on hardware:"]
     whats = {n.what: n.why for p in built.proofs for n in p.not_verified}
     lines += [f"  {what}: {why}" for what, why in sorted(whats.items())]
-    lines += ["", "next:", f"  edgec verify {built.path}", f"  edgec unpack {built.path} model/"]
+    path = shlex.quote(str(built.path))
+    lines += ["", "next:", f"  edgec verify {path}", f"  edgec unpack {path} model/"]
     if built.signer.is_development:
         lines.append("  edgec keys new            # a key of your own: devices should not trust a development key")
     return "\n".join(lines)

@@ -13,11 +13,16 @@ from edgec.commands.plan_text import mib
 @click.option(
     "--references", is_flag=True, help="Only unquantized models, which a rebuild makes again when it needs them."
 )
+@click.option("--damaged", is_flag=True, help="Only results that the disk spoiled; reads all of them to find out.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @output_options
-def command(*, output: Output, references: bool, dry_run: bool) -> None:
-    """Remove stored results. Bundles are not touched; the next build makes again what it needs."""
-    removed = api.clean(api.Workshop(report=output.reporter), references_only=references, dry_run=dry_run)
+def command(*, output: Output, references: bool, damaged: bool, dry_run: bool) -> None:
+    """Remove stored results. Bundles are not touched; the next build makes again what it needs.
+
+    What a running build uses stays.
+    """
+    shop = api.Workshop(report=output.reporter)
+    removed = api.clean(shop, references_only=references, damaged_only=damaged, dry_run=dry_run)
     total = sum(removed.values())
     verb = "would free" if dry_run else "freed"
     output.result(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -39,8 +40,11 @@ def command(document: str, output_file: Path | None, output: Output) -> None:
     """
     text = document_schema(document)
     if output_file is None:
-        # The schema itself is the result, with --json too: it is JSON.
-        click.echo(text, nl=False)
+        if output.as_json:
+            output.result({"document": document, "schema": json.loads(text)}, "")
+        else:
+            # Also with --quiet: nothing else was asked for.
+            click.echo(text, nl=False)
         return
     write_file(output_file, text.encode())
     facts = {"document": document, "file": str(output_file)}

@@ -19,7 +19,7 @@ from edgec.source.hub import HubSource, fetch_header
 from edgec.source.local import open_local
 from edgec.source.place import placed_in
 from edgec.store.actions import ActionStore
-from edgec.store.atomic import existing_part, free_bytes
+from edgec.store.atomic import existing_part, free_bytes, same_disk
 from edgec.target.model import Target
 
 
@@ -103,13 +103,29 @@ def refuse_misfits(plan: Plan) -> None:
         raise InputError(*found)
 
 
-def refuse_full_disk(plan: Plan, cache: Path, output: Path) -> None:
-    """Raises ToolError when this machine's disk cannot hold what the build writes."""
-    needed = plan.bytes_to_write
-    free = free_bytes(cache)
-    if needed > free:
+def refuse_full_disk(plan: Plan, cache: Path, output: Path, *, archive: bool = False) -> None:
+    """Raises ToolError when a disk of this machine cannot hold what the build writes to it.
+
+    `archive`: the bundle is written a second time, as one file.
+    """
+    bundle_bytes = sum(a.cost.output_bytes for a in plan.to_run if a.kind == "bundle")
+    archive_bytes = bundle_bytes if archive else 0
+    if same_disk(cache, output):
+        _refuse_full(cache, plan.bytes_to_write + archive_bytes, "or set EDGEC_CACHE and --output to a larger disk")
+        return
+    _refuse_full(cache, plan.bytes_to_write - bundle_bytes, "or set EDGEC_CACHE to a larger disk")
+    _refuse_full(output, bundle_bytes + archive_bytes, "or choose a folder on a larger disk with --output")
+
+
+def _refuse_full(folder: Path, needed_bytes: int, otherwise: str) -> None:
+    free = free_bytes(folder)
+    if needed_bytes > free:
         raise ToolError.of(
-            f"this build writes {needed / 2**30:.1f} GiB, the disk has {free / 2**30:.1f} GiB free",
-            place=str(existing_part(cache)),
-            hint=f"free space, or set EDGEC_CACHE to a larger disk (the bundle goes to {output})",
+            f"this build writes {_size(needed_bytes)}, the disk has {_size(free)} free",
+            place=str(existing_part(folder)),
+            hint=f"free space, {otherwise}",
         )
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 2**30:.1f} GiB" if size_bytes >= 2**30 else f"{size_bytes / 2**20:.1f} MiB"

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from edgec.documents.shape import InWords
@@ -22,10 +23,16 @@ Slug = Annotated[
 ]
 Version = Annotated[
     str,
-    Field(pattern=r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$", max_length=64),
+    Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$", max_length=64),
     InWords("three numbers with dots"),
 ]
-HubName = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$"), InWords("`owner/name` as on the hub's page")]
+HubName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$"),
+    InWords("`owner/name` as on the hub's page"),
+]
+# The pattern is for editors: `Source` says in words what is wrong with another revision.
+Revision = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{40}$"})]
 
 Scheme = Literal[
     "f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q5_k_s", "q5_0", "q4_k_m", "q4_k_s", "q4_0", "q4_1",
@@ -65,8 +72,21 @@ class Document(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def _not_both(first: str, second: str) -> JsonDict:
+    """For editors: only one of the two texts. `null` is none: it takes away what an extended file gives."""
+    text: JsonDict = {"type": "string"}
+    return {"not": {"properties": {first: text, second: text}, "required": [first, second]}}
+
+
 class Source(Document):
     """Where the checkpoint comes from: a local folder (`path`) or a pinned commit on the hub (`hub`, `revision`)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [{"required": ["path"]}, {"required": ["hub", "revision"]}],
+            "allOf": [_not_both("path", "hub"), _not_both("path", "revision")],
+        }
+    )
 
     path: RelativePath | None = Field(
         None,
@@ -76,7 +96,7 @@ class Source(Document):
     hub: HubName | None = Field(
         None, description="A Hugging Face repository, `owner/name`.", examples=["Qwen/Qwen2.5-0.5B-Instruct"]
     )
-    revision: str | None = Field(
+    revision: Revision | None = Field(
         None,
         description="The 40-digit commit of the hub repository; branches and tags move and are refused. "
         "`git ls-remote https://huggingface.co/<owner>/<name> HEAD` shows it.",
@@ -124,6 +144,13 @@ def _moving(hub: str, revision: str | None) -> PydanticCustomError:
 
 class Imatrix(Document):
     """An importance matrix: computed from a calibration text, or read from a file."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [{"required": ["calibration"]}, {"required": ["file"]}],
+            "allOf": [_not_both("calibration", "file")],
+        }
+    )
 
     calibration: RelativePath | None = Field(
         None, description="A UTF-8 text, relative to the recipe.", examples=["calibration.txt"]

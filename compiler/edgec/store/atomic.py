@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgec.errors import ToolError
+from edgec.store.paths import cache_home
 
 
 @contextlib.contextmanager
@@ -33,7 +34,7 @@ def explain(error: OSError, path: Path, *, hint: str | None = None) -> ToolError
         return ToolError.of(
             f"no space left on the disk ({free_mib} MiB free)",
             place=place,
-            hint="free space (`edgec clean` empties the store), or set EDGEC_CACHE to a larger disk",
+            hint=_room_hint(path),
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return ToolError.of(
@@ -43,6 +44,20 @@ def explain(error: OSError, path: Path, *, hint: str | None = None) -> ToolError
         )
     reason = error.strerror or str(error)
     return ToolError.of(f"the operating system refused: {reason}", place=place, hint=hint or "check the path")
+
+
+def _room_hint(path: Path) -> str:
+    cache = cache_home()
+    if path.absolute().is_relative_to(cache.absolute()):
+        return "free space (`edgec clean` empties the store), or set EDGEC_CACHE to a larger disk"
+    if same_disk(path, cache):
+        return "free space (`edgec clean` empties the store, which is on this disk), or write to a larger disk"
+    return "free space on this disk, or write to a larger one"
+
+
+def same_disk(first: Path, second: Path) -> bool:
+    """Whether both paths are, or would be, on one file system."""
+    return existing_part(first).stat().st_dev == existing_part(second).stat().st_dev
 
 
 def existing_part(path: Path) -> Path:
