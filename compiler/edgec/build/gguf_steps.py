@@ -16,6 +16,7 @@ from edgec.plan.gguf import GgufPlan
 from edgec.plan.model import Action
 from edgec.prove.gguf import prove_decoder, prove_encoder
 from edgec.prove.model import Check, Proof, TensorError
+from edgec.source.place import placed_in
 from edgec.source.unchanged import file_changed
 from edgec.store.actions import Result, Workspace
 from edgec.store.atomic import write_file
@@ -53,9 +54,10 @@ def _imatrix(context: StepContext, action: Action, artifact: GgufPlan) -> Imatri
 def _compile(
     context: StepContext, action: Action, work: Workspace, layout: GgufLayout, imatrix: Imatrix | None
 ) -> Result:
-    with context.weights_unchanged():
+    checkpoint = context.checkpoint()
+    with context.weights_unchanged(), placed_in(str(checkpoint.root)):
         compiled = compile_gguf(
-            context.checkpoint(), layout, work.folder, imatrix=imatrix, report=context.report, action=action.name
+            checkpoint, layout, work.folder, imatrix=imatrix, report=context.report, action=action.name
         )
     files: dict[str, str | None] = {f.name: f.sha256 for f in compiled.files}
     return work.commit(
@@ -74,6 +76,7 @@ def run_imatrix(context: StepContext, action: Action, work: Workspace) -> Result
         out=work.folder / IMATRIX_FILE,
         report=context.report,
         action=action.name,
+        logs=context.logs,
     )
     return work.commit({IMATRIX_FILE: None}, {})
 
@@ -108,6 +111,7 @@ def run_prove(context: StepContext, action: Action, work: Workspace) -> Result:
         tensors=_errors(compiled),
         report=context.report,
         action=action.name,
+        logs=context.logs,
     )
     refuse_failed(proof)
     write_file(work.folder / PROOF_FILE, canonical_json(proof.model_dump(mode="json")))
