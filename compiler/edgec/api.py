@@ -52,6 +52,11 @@ class Workshop:
         return DigestCache(self.cache / "digests", self.report)
 
     @property
+    def logs(self) -> Path:
+        """Where the output of processes that failed is kept."""
+        return self.cache / "logs"
+
+    @property
     def standing(self) -> StandingFolders:
         """Records of the bundles written."""
         return StandingFolders(self.cache / "bundles")
@@ -138,7 +143,7 @@ def build(
     made = make_plan(loaded, target, source, shop.store, bundle_stands=False, signer=signer)
     refuse_misfits(made)
     refuse_full_disk(made, shop.cache, folder, archive=archive)
-    with Runner(made, shop.store, shop.report, shop.digests) as runner:
+    with Runner(made, shop.store, shop.report, shop.digests, shop.logs) as runner:
         return run_bundle(
             runner, shop.standing, key=key, destination=folder / name, archive=tar, fingerprint=fingerprint
         )

@@ -19,12 +19,16 @@ from edgec.store.actions import Result
 
 @dataclass
 class StepContext:
-    """Hands a step its inputs. `result(name)` runs the action `name` first if its result is not stored."""
+    """Hands a step its inputs. `result(name)` runs the action `name` first if its result is not stored.
+
+    `logs`: the folder for the output of processes that fail.
+    """
 
     plan: Plan
     report: Reporter
     digest_file: Callable[[Path], str]
     result: Callable[[str], Result]
+    logs: Path
     _checkpoint: Checkpoint | None = field(default=None, repr=False)
 
     def checkpoint(self) -> Checkpoint:

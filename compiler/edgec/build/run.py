@@ -41,6 +41,7 @@ class Runner:
     store: ActionStore
     report: Reporter
     digest_file: Callable[[Path], str]
+    logs: Path
     _results: dict[str, Result] = field(default_factory=dict)
     _context: StepContext | None = None
     _held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -55,7 +56,7 @@ class Runner:
     def context(self) -> StepContext:
         """The context the steps of this run share."""
         if self._context is None:
-            self._context = StepContext(self.plan, self.report, self.digest_file, self.result)
+            self._context = StepContext(self.plan, self.report, self.digest_file, self.result, self.logs)
         return self._context
 
     def result(self, name: str) -> Result:

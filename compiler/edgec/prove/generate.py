@@ -106,12 +106,15 @@ def special_token_texts(files: Mapping[str, bytes]) -> dict[str, str]:
     return texts
 
 
-def check_template(model: Path, template: str, files: Mapping[str, bytes]) -> Check:
-    """The runtime's server makes the same prompts of the chat template as transformers does, or refuses the same."""
+def check_template(model: Path, template: str, files: Mapping[str, bytes], *, logs: Path | None = None) -> Check:
+    """The runtime's server makes the same prompts of the chat template as transformers does, or refuses the same.
+
+    `logs`: the folder for llama.cpp's output.
+    """
     tokens = special_token_texts(files)
     # The server writes today's date: rendered before and after, in case midnight lies between.
     before = _expected(template, tokens)
-    found = server_prompts(model, CONVERSATIONS)
+    found = server_prompts(model, CONVERSATIONS, logs=logs)
     after = _expected(template, tokens)
     # The server leaves a BOS out that the template writes, because tokenizing adds it.
     bos = tokens.get("bos_token", "")

@@ -60,15 +60,19 @@ def prove_decoder(
     tensors: tuple[TensorError, ...],
     report: Reporter,
     action: str,
+    logs: Path | None = None,
 ) -> Proof:
     """Proves a text generator against its unquantized GGUF: token ids, divergence on held-out text, greedy answers.
 
-    `held_out_text` None: a short built-in text. Raises InputError for a text too short for one window or a chat
-    template that cannot be rendered, ToolError when llama.cpp refuses a file, crashes or hangs.
+    `held_out_text` None: a short built-in text. `logs`: the folder for llama.cpp's output. Raises InputError
+    for a text too short for one window or a chat template that cannot be rendered, ToolError when llama.cpp refuses a
+    file, crashes or hangs.
     """
     limits = demanded(scheme, settings)
     text = built_in_text() if held_out_text is None else held_out_text
-    with _opened(artifact, reference, max(_CONTEXT_TOKENS, settings.window_tokens), embeddings=False) as pair:
+    with _opened(
+        artifact, reference, max(_CONTEXT_TOKENS, settings.window_tokens), embeddings=False, logs=logs
+    ) as pair:
         runtime = pair.artifact.info().runtime
         parts = [_same_size(pair)]
         if parts[0].checks[0].passed:
@@ -77,7 +81,7 @@ def prove_decoder(
             divergence = compare_windows(pair.artifact, pair.reference, held_out, report, action)
             parts.append(_Findings(divergence_checks(divergence, held_out, limits)))
             if divergence.broken == 0:
-                parts.append(_greedy(pair, artifact, vocabulary.chat_template, tokenizer_files))
+                parts.append(_greedy(pair, artifact, vocabulary.chat_template, tokenizer_files, logs))
             parts.append(_limits_of_text(held_out_text is None, held_out.size))
     return _proof(name, runtime, tensors, parts)
 
@@ -95,6 +99,7 @@ def prove_encoder(
     tensors: tuple[TensorError, ...],
     report: Reporter,
     action: str,
+    logs: Path | None = None,
 ) -> Proof:
     """Proves an encoder against its unquantized GGUF: token ids, and cosines of embeddings of lines of the text.
 
@@ -103,7 +108,7 @@ def prove_encoder(
     """
     limits = demanded(scheme, settings)
     texts = choose_texts(built_in_text() if held_out_text is None else held_out_text)
-    with _opened(artifact, reference, _CONTEXT_TOKENS, embeddings=True) as pair:
+    with _opened(artifact, reference, _CONTEXT_TOKENS, embeddings=True, logs=logs) as pair:
         runtime = pair.artifact.info().runtime
         parts = [_same_size(pair)]
         if parts[0].checks[0].passed:
@@ -116,10 +121,10 @@ def prove_encoder(
 
 
 @contextmanager
-def _opened(artifact: Path, reference: Path, n_ctx: int, *, embeddings: bool) -> Iterator[_Pair]:
+def _opened(artifact: Path, reference: Path, n_ctx: int, *, embeddings: bool, logs: Path | None) -> Iterator[_Pair]:
     with (
-        LlamaProcess(reference, n_ctx=n_ctx, embeddings=embeddings) as second,
-        LlamaProcess(artifact, n_ctx=n_ctx, embeddings=embeddings) as first,
+        LlamaProcess(reference, n_ctx=n_ctx, embeddings=embeddings, logs=logs) as second,
+        LlamaProcess(artifact, n_ctx=n_ctx, embeddings=embeddings, logs=logs) as first,
     ):
         yield _Pair(first, second)
 
@@ -157,13 +162,15 @@ def _compared(llama: LlamaProcess, tokenizer: bytes) -> TokenComparison:
     )
 
 
-def _greedy(pair: _Pair, artifact: Path, template: str | None, files: Mapping[str, bytes]) -> _Findings:
+def _greedy(
+    pair: _Pair, artifact: Path, template: str | None, files: Mapping[str, bytes], logs: Path | None
+) -> _Findings:
     """Answers through the chat template, and the template itself against the runtime's server."""
     found = answers(pair.artifact, pair.reference, template, files)
     if template is None:
         missing = NotVerified(what="chat template", why="the model has none; prompts were continued as plain text")
         return _Findings((check_answers(found),), (missing,), samples(found))
-    return _Findings((check_template(artifact, template, files), check_answers(found)), (), samples(found))
+    return _Findings((check_template(artifact, template, files, logs=logs), check_answers(found)), (), samples(found))
 
 
 def _limits_of_text(built_in: bool, tokens: int) -> _Findings:

@@ -31,13 +31,14 @@ def compute_imatrix(
     report: Reporter,
     action: str,
     threads: int | None = None,
+    logs: Path | None = None,
 ) -> None:
     """Writes the importance matrix of `model` on the first `max_tokens` tokens of `text` to `out`.
 
-    Raises InputError when the text is shorter than one chunk or leaves a column without weight, ToolError when the
-    model cannot be run or an activation is not finite (naming the tensor).
+    `logs`: the folder for llama.cpp's output. Raises InputError when the text is shorter than one chunk or leaves a
+    column without weight, ToolError when the model cannot be run or an activation is not finite (naming the tensor).
     """
-    with LlamaProcess(model, n_ctx=chunk_tokens, collect=True, threads=threads) as llama:
+    with LlamaProcess(model, n_ctx=chunk_tokens, collect=True, threads=threads, logs=logs) as llama:
         chunks = _chunks(llama, text, max_tokens, report)
         size = len(chunks[0])
         for done, chunk in enumerate(chunks):

@@ -17,7 +17,8 @@ import pytest
 from edgec.errors import ToolError
 from edgec.formats.gguf.runtime.binding import library_path, load
 from edgec.formats.gguf.runtime.channel import Channel
-from edgec.formats.gguf.runtime.client import LlamaProcess
+from edgec.formats.gguf.runtime.client import LlamaProcess, server_prompts
+from edgec.formats.gguf.runtime.logs import KEPT
 from edgec.formats.gguf.runtime.structs import CONTEXT_DEFAULTS, ContextParams, differing_fields
 
 
@@ -106,6 +107,22 @@ def test_the_process_ends_with_the_block_and_its_log_is_removed(docs_llama: Path
     assert gone(pid)
     assert not log.exists()
     process.close()
+
+
+def test_logs_of_failures_are_kept_in_their_folder_and_do_not_pile_up(docs_llama: Path, tmp_path: Path) -> None:
+    logs = tmp_path / "cache" / "logs"
+    with LlamaProcess(docs_llama, n_ctx=256, logs=logs):
+        assert len(list(logs.iterdir())) == 1
+    server_prompts(docs_llama, [[{"role": "user", "content": "Hi"}]], logs=logs)
+    assert list(logs.iterdir()) == []
+    failed = []
+    for age in range(KEPT + 3):
+        with pytest.raises(ToolError) as error:
+            LlamaProcess(tmp_path / "missing.gguf", n_ctx=256, logs=logs)
+        path = Path(str(error.value).rsplit("the full log is ", 1)[1].strip())
+        os.utime(path, (age, age))
+        failed.append(path)
+    assert sorted(logs.iterdir()) == sorted(failed[-KEPT:])
 
 
 def test_interrupt_ends_the_process(docs_llama: Path) -> None:

@@ -6,7 +6,6 @@ Rule: the model lives in a child process; leaving the `with` block, an error and
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from edgec.errors import ToolError
 from edgec.formats.gguf.runtime.area import SharedArea, create_area
 from edgec.formats.gguf.runtime.channel import Channel
+from edgec.formats.gguf.runtime.logs import new_log
 from edgec.toolchain.cores import usable_cores
 
 _WORKER = "edgec.formats.gguf.runtime.worker"
@@ -61,7 +61,8 @@ class LlamaProcess:
     """A GGUF opened by llama.cpp in a child process.
 
     `n_batch`: tokens per call of llama.cpp, 0 to keep one call's logits below 128 MiB. `timeout_s`: longest wait for
-    one answer, loading included. `log`: where llama.cpp's output goes (default: a temporary file, kept on failure).
+    one answer, loading included. `log`: where llama.cpp's output goes; without it a new file in the folder `logs`, kept
+    on failure only (default: the system's temporary folder).
     `collect`: sum the squares of activations (see `collect_chunk`). Raises ToolError when the model cannot be opened.
     """
 
@@ -74,12 +75,13 @@ class LlamaProcess:
         embeddings: bool = False,
         threads: int | None = None,
         log: Path | None = None,
+        logs: Path | None = None,
         timeout_s: float = 600.0,
         collect: bool = False,
     ) -> None:
         self._timeout_s = timeout_s
         self._own_log = log is None
-        self._log = log or _temporary_log()
+        self._log = log or new_log(logs)
         descriptor = create_area()
         self._area = SharedArea(descriptor)
         self._channel = Channel(_WORKER, [str(os.getpid()), str(descriptor)], pass_fds=(descriptor,), log=self._log)
@@ -173,14 +175,18 @@ class LlamaProcess:
 
 
 def server_prompts(
-    model: Path, conversations: Sequence[Sequence[Mapping[str, str]]], *, timeout_s: float = 120.0
+    model: Path,
+    conversations: Sequence[Sequence[Mapping[str, str]]],
+    *,
+    logs: Path | None = None,
+    timeout_s: float = 120.0,
 ) -> list[str | None]:
     """The prompts llama.cpp's server makes of conversations with the model's own chat template.
 
     A conversation: messages with `role` and `content`. None where the template refuses one, or
-    the server the template. Raises ToolError when the server crashes or hangs.
+    the server the template. `logs` as in `LlamaProcess`. Raises ToolError when the server crashes or hangs.
     """
-    log = _temporary_log()
+    log = new_log(logs)
     channel = Channel(_TEMPLATE_WORKER, [str(os.getpid())], pass_fds=(), log=log)
     try:
         messages = [[dict(message) for message in conversation] for conversation in conversations]
@@ -189,9 +195,3 @@ def server_prompts(
         channel.kill()
     log.unlink()
     return list(reply["prompts"])
-
-
-def _temporary_log() -> Path:
-    descriptor, name = tempfile.mkstemp(prefix="edgec-llama-", suffix=".log")
-    os.close(descriptor)
-    return Path(name)
