@@ -103,7 +103,7 @@ def report(event):
     slabs += 1
     if slabs == 1:
         os.kill(os.getpid(), signal.SIGINT)
-        interrupted.wait()
+    interrupted.wait()
     time.sleep(0.3)
     (folder.parent / "slabs").write_text(str(slabs))
 """

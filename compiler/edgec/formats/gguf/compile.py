@@ -176,8 +176,9 @@ class _Run:
     def execute(self, slab_workers: Sequence[SlabWorker], journal: Journal) -> dict[str, TensorResult]:
         """Run all workers to the end, each in a thread; this thread keeps the journal. Raises what a worker raised."""
         with ThreadPoolExecutor(len(slab_workers), thread_name_prefix="compile") as pool:
-            workers = [pool.submit(self._run_worker, worker) for worker in slab_workers]
+            # Within the try: an interruption while the first already work must stop them as well.
             try:
+                workers = [pool.submit(self._run_worker, worker) for worker in slab_workers]
                 for worker in workers:
                     worker.add_done_callback(self._worker_ended)
                 running = len(workers)
