@@ -63,14 +63,20 @@ class Workshop:
 
 
 def check(
-    recipe: Path, *, sets: Sequence[str] = (), env: Mapping[str, str] | None = None
+    recipe: str | os.PathLike[str], *, sets: Sequence[str] = (), env: Mapping[str, str] | None = None
 ) -> tuple[LoadedRecipe, Target]:
     """Loads and cross-checks a recipe and its target. Raises InputError with every mistake at once."""
-    return load_checked(recipe, sets=sets, env=env)
+    if isinstance(sets, str):
+        raise TypeError(f"sets is a list of texts: write sets=[{sets!r}]")
+    return load_checked(Path(recipe), sets=sets, env=env)
 
 
 def plan(
-    recipe: Path, *, sets: Sequence[str] = (), workshop: Workshop | None = None, output: Path | None = None
+    recipe: str | os.PathLike[str],
+    *,
+    sets: Sequence[str] = (),
+    workshop: Workshop | None = None,
+    output: str | os.PathLike[str] | None = None,
 ) -> Plan:
     """Plans the build of a recipe: reads only, and of a hub model only small files and headers.
 
@@ -84,7 +90,7 @@ def plan(
     signer = Signer("to be made", True) if key is None else Signer(key[0].public.fingerprint, key[1])
     source = _source(loaded, shop, shop.digests.peek)
     fingerprint = build_fingerprint(loaded, target, source, signer, shop.digests)
-    destination = (output or Path("artifacts")) / bundle_name(loaded, target)
+    destination = Path(output or "artifacts") / bundle_name(loaded, target)
     stands = standing_facts(shop.standing, destination, None, fingerprint) is not None
     return make_plan(loaded, target, source, shop.store, bundle_stands=stands, signer=signer)
 
@@ -108,11 +114,11 @@ def _digested(loaded: LoadedRecipe, target: Target, signer: Signer, shop: Worksh
 
 
 def build(
-    recipe: Path,
+    recipe: str | os.PathLike[str],
     *,
     sets: Sequence[str] = (),
     workshop: Workshop | None = None,
-    output: Path | None = None,
+    output: str | os.PathLike[str] | None = None,
     archive: bool = False,
 ) -> Built:
     """Builds, proves and signs the bundle of a recipe under `output` (default: `artifacts`).
@@ -121,7 +127,7 @@ def build(
     """
     started = time.monotonic()
     shop = workshop or Workshop()
-    folder = output or Path("artifacts")
+    folder = Path(output or "artifacts")
     loaded, target = check(recipe, sets=sets, env=shop.env)
     # Found out now, not after an hour of quantizing.
     _require_folder(folder)

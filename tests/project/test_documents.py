@@ -28,17 +28,24 @@ def test_the_readme_names_every_verb():
     assert [v for v in VERBS if f"edgec {v}" not in text and f"`{v}`" not in text] == []
 
 
-def test_the_python_example_runs(tmp_path):
+def test_the_python_examples_run(tmp_path):
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    match = re.search(r"```python\n(.*?)```", page, re.DOTALL)
-    assert match is not None
-    code = match.group(1).replace('"recipes/quickstart.yaml"', repr(str(ROOT / "recipes" / "quickstart.yaml")))
+    building, verifying = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    building = building.replace('"recipes/quickstart.yaml"', repr(str(ROOT / "recipes" / "quickstart.yaml")))
     env = {**os.environ, "EDGEC_CACHE": str(tmp_path / "cache"), "XDG_CONFIG_HOME": str(tmp_path / "config")}
-    ended = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=300
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert "artifacts/docs-llama-1.0.0-pi5-8gb sha256:" in ended.stdout
+
+    def run(code):
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=300)
+
+    built = run(building)
+    assert built.returncode == 0, built.stderr
+    assert "artifacts/docs-llama-1.0.0-pi5-8gb sha256:" in built.stdout
+    verified = run(verifying)
+    assert verified.returncode == 0, verified.stderr
+    assert verified.stdout.startswith("own sha256:")
+    assert verified.stdout.split()[1] in built.stdout
+    assert list((tmp_path / "model").rglob("*.gguf"))
 
 
 @pytest.mark.parametrize(
