@@ -119,6 +119,21 @@ def test_a_tight_fit_is_a_warning() -> None:
     assert "Predicted to leave only 424 MiB free on Raspberry Pi 5, 8 GB." in page.text
 
 
+def test_several_artifacts_share_a_sentence_when_all_fit_and_are_named_when_not() -> None:
+    data = example()
+    first = data.artifacts[0]
+    larger = replace(first, name="q8_0", memory=replace(MEMORY, needed_mib=MEMORY.needed_mib + 100))
+    page = Page(render_report(replace(data, artifacts=(first, larger))))
+    spare = wording.mib(MEMORY.available_mib - MEMORY.needed_mib - 100)
+    sentence = f"Each of the 2 artifacts is predicted to fit Raspberry Pi 5, 8 GB, with at least {spare} to spare."
+    assert sentence in page.text
+    assert "Predicted to fit" not in page.text
+    tight = replace(larger, memory=replace(MEMORY, verdict="tight", needed_mib=7000.0))
+    page = Page(render_report(replace(data, artifacts=(first, tight))))
+    assert "gguf: predicted to fit Raspberry Pi 5, 8 GB with" in page.text
+    assert "q8_0: predicted to leave only 424 MiB free on Raspberry Pi 5, 8 GB." in page.text
+
+
 def test_equal_data_gives_equal_bytes() -> None:
     assert render_report(example()) == render_report(example())
 

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgec.prove.model import NotVerified
 from edgec.prove.report import charts, wording
-from edgec.prove.report.model import ReportArtifact, ReportData
+from edgec.prove.report.model import ReportArtifact, ReportData, ReportMemory
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("edgec.prove.report", "templates"),
@@ -102,19 +102,27 @@ def _all_of(count: int) -> str:
 
 
 def _fit_sentences(data: ReportData) -> Iterator[str]:
-    for artifact in data.artifacts:
-        memory = artifact.memory
-        if memory is None:
-            continue
-        left = memory.available_mib - memory.needed_mib
-        if memory.verdict == "fits":
-            yield f"Predicted to fit {data.target_title} with {wording.mib(left)} to spare."
-        elif memory.verdict == "tight":
-            yield f"Predicted to leave only {wording.mib(left)} free on {data.target_title}."
-        elif left < 0:
-            yield f"Predicted to need {wording.mib(-left)} more than {data.target_title} has."
-        else:
-            yield f"A limit of {data.target_title} forbids it."
+    """One sentence when everything fits, else one for each artifact; named when there are several."""
+    predicted = [(a.name, a.memory) for a in data.artifacts if a.memory is not None]
+    if len(predicted) > 1 and all(memory.verdict == "fits" for _, memory in predicted):
+        left = wording.mib(min(memory.available_mib - memory.needed_mib for _, memory in predicted))
+        count = wording.count_of(len(predicted), "artifact")
+        yield f"Each of the {count} is predicted to fit {data.target_title}, with at least {left} to spare."
+        return
+    for name, memory in predicted:
+        sentence = _fit_sentence(memory, data.target_title)
+        yield f"{name}: {sentence[:1].lower()}{sentence[1:]}" if len(predicted) > 1 else sentence
+
+
+def _fit_sentence(memory: ReportMemory, target: str) -> str:
+    left = memory.available_mib - memory.needed_mib
+    if memory.verdict == "fits":
+        return f"Predicted to fit {target} with {wording.mib(left)} to spare."
+    if memory.verdict == "tight":
+        return f"Predicted to leave only {wording.mib(left)} free on {target}."
+    if left < 0:
+        return f"Predicted to need {wording.mib(-left)} more than {target} has."
+    return f"A limit of {target} forbids it."
 
 
 def _not_verified(data: ReportData) -> list[NotVerified]:
