@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gguf import GGUFReader, GGUFValueType
 from family_models import DECODERS, ENCODERS, Convert, save
+from gguf import GGUFReader, GGUFValueType
 
 _LLAMA_CPP = os.environ.get("EDGEC_LLAMA_CPP", "")
 pytestmark = [
