@@ -82,8 +82,7 @@ def _proof_lines(manifest: Manifest) -> list[str]:
         lines.append(f"  proof of {proof.artifact} on {proof.runtime}:")
         for c in proof.checks:
             verdict = "pass" if c.passed else "FAIL"
-            lines.append(f"    {verdict}  {c.name}: {c.measured:g} {c.unit} (must be {c.relation} {c.threshold:g})")
-    # Some reasons go on with pages of detail, which `--json` shows.
+            lines.append(f"    {verdict}  {c.as_text()}")
     lines += [f"  not verified: {n.what}: {n.why}" for n in manifest.not_verified]
     return lines
 

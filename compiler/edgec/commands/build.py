@@ -12,7 +12,6 @@ from edgec import api
 from edgec.build.built import Built
 from edgec.commands.output import Output, output_options
 from edgec.commands.plan_text import mib
-from edgec.prove.model import Check
 
 
 @click.command()
@@ -56,7 +55,7 @@ def as_text(built: Built) -> str:
     lines.append(f"target   {built.target_title}")
     for artifact in built.artifacts:
         lines.append(f"proof    {artifact.name} on {artifact.proof.runtime}")
-        lines += [f"         {_check(c)}" for c in artifact.proof.checks]
+        lines += [f"         {'ok  ' if c.passed else 'MISS'} {c.as_text()}" for c in artifact.proof.checks]
         lines += [f"speed    {s.low_tok_s:.0f} to {s.high_tok_s:.0f} tokens/s with {s.runtime} (predicted)"
                   for s in artifact.speeds]  # fmt: skip
     lines.append(f"report   {built.report}")
@@ -70,9 +69,3 @@ def as_text(built: Built) -> str:
     if built.signer.is_development:
         lines.append("  edgec keys new            # a key of your own: devices should not trust a development key")
     return "\n".join(lines)
-
-
-def _check(check: Check) -> str:
-    mark = "ok  " if check.passed else "MISS"
-    unit = f" {check.unit}" if check.unit else ""
-    return f"{mark} {check.name}: {check.measured:.5g}{unit} (must be {check.relation} {check.threshold:.5g})"

@@ -23,6 +23,11 @@ class Check(_Doc):
     detail: str = ""
     hint: str | None = None
 
+    def as_text(self) -> str:
+        """One line for people: `KL divergence: 0.0036 nats (must be <= 0.02)`."""
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{self.name}: {self.measured:.5g}{unit} (must be {self.relation} {self.threshold:.5g})"
+
 
 class NotVerified(_Doc):
     """What this build could not prove, and why. `example`: one case of it, over several lines."""
