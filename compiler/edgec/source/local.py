@@ -22,9 +22,7 @@ from edgec.source.layout import (
 )
 from edgec.source.model import Checkpoint, CheckpointHeader, SourceFile, SourceIdentity, TensorInfo
 from edgec.source.place import placed_in
-from edgec.source.safetensors import read_header
-
-_LFS_POINTER = b"version https://git-lfs"
+from edgec.source.safetensors import LFS_POINTER, read_header
 
 
 def open_local(
@@ -80,7 +78,7 @@ def read_small_file(path: Path, name: str, limit_bytes: int | None = None) -> by
         raise InputError.of(
             f"is larger than {limit} bytes, which no such file is", hint="check the checkpoint", place=str(path)
         )
-    if data.startswith(_LFS_POINTER):
+    if data.startswith(LFS_POINTER):
         raise InputError.of(
             "is a git-LFS pointer, not the file itself",
             hint="run `git lfs install && git lfs pull` in the folder",

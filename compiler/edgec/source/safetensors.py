@@ -19,7 +19,7 @@ LENGTH_BYTES = 8
 # The limit of the reference implementation: a longer header is an attack or another format.
 MAX_HEADER_BYTES = 100_000_000
 _MAX_DIMENSIONS = 8
-_LFS_POINTER = b"version https://git-lfs"
+LFS_POINTER = b"version https://git-lfs"
 _AGAIN = "fetch the file again; it is cut short or damaged"
 
 # Bits per element of every dtype of the format, so that a tensor of a type we do not compile still has a checked size.
@@ -38,7 +38,7 @@ def header_bytes(prefix: bytes, *, file_size: int, file: str) -> int:
 
     Raises InputError on a git-LFS pointer, a file shorter than 8 bytes and a length that cannot be.
     """
-    if prefix.startswith(_LFS_POINTER[:LENGTH_BYTES]):
+    if prefix.startswith(LFS_POINTER[:LENGTH_BYTES]):
         raise _wrong(
             file,
             "this is a git-LFS pointer (a few lines of text), not the weights",
