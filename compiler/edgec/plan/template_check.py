@@ -8,26 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from jinja2 import TemplateSyntaxError, nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import TemplateSyntaxError
 
 from edgec.errors import Diagnostic, InputError, Span
-from edgec.prove.generate import PROMPTS, render_chat, special_token_texts
+from edgec.prove.generate import PROMPTS, render_chat, special_token_texts, template_environment
 
-
-class _Generation(Extension):
-    """`{% generation %}` of Hugging Face templates, which marks the assistant's part for training."""
-
-    tags = {"generation"}  # noqa: RUF012  (jinja2 declares it as a plain class attribute)
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-_JINJA = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
+_JINJA = template_environment()
 
 
 def template_mistake(path: Path, span: Span | None) -> list[Diagnostic]:

@@ -66,6 +66,13 @@ class _Generation(jinja2.ext.Extension):
         return list(parser.parse_statements(("name:endgeneration",), drop_needle=True))
 
 
+def template_environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
+    """jinja2 set up to read a chat template as transformers does; what a template may call is added to render it."""
+    return jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
+    )
+
+
 def render_chat(
     template: str,
     messages: Sequence[Mapping[str, str]],
@@ -76,9 +83,7 @@ def render_chat(
 
     Raises InputError when the template is wrong or refuses the messages.
     """
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
-    )
+    environment = template_environment()
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _refuse
     environment.globals["strftime_now"] = now.strftime
