@@ -133,9 +133,12 @@ def build(
     _require_folder(folder)
     require_writable(folder)
     require_writable(shop.cache, hint=CACHE_HINT)
-    if find_signing_key(shop.config, _explicit_key(loaded), shop.env) is None:
+    explicit = _explicit_key(loaded)
+    found = find_signing_key(shop.config, explicit, shop.env, report=shop.report)
+    if found is None:
         require_writable(keys_folder(shop.config), hint=CONFIG_HINT)
-    key, is_development = default_signing_key(shop.config, _explicit_key(loaded), shop.env, report=shop.report)
+        found = default_signing_key(shop.config, explicit, shop.env, report=shop.report)
+    key, is_development = found
     signer = Signer(key.public.fingerprint, is_development)
     source = _digested(loaded, target, signer, shop)
     name = bundle_name(loaded, target)
