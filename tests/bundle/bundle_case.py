@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from edgec.bundle.content import BundleArtifact, BundleContent, BundleFile, BundleInfo, MediaKind
-from edgec.bundle.keys import PublicKey, SigningKey
+from edgec.bundle.keyfile import PublicKey, SigningKey
 from edgec.bundle.unpack import unpack
 from edgec.bundle.write import write_bundle
 from edgec.documents.canonical import sha256_bytes

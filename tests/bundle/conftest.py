@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from bundle_case import Bundle, derived_key, make_bundle
 
-from edgec.bundle.keys import SigningKey
+from edgec.bundle.keyfile import SigningKey
 
 
 @pytest.fixture(scope="session")

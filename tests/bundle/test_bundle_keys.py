@@ -10,15 +10,8 @@ from bundle_case import derived_key, write_pem
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from edgec.bundle.keys import (
-    default_signing_key,
-    load_public_key,
-    load_signing_key,
-    new_key,
-    public_path,
-    trust,
-    trusted_keys,
-)
+from edgec.bundle.keyfile import load_public_key, load_signing_key, new_key, public_path
+from edgec.bundle.keyring import default_signing_key, trust, trusted_keys
 from edgec.errors import EdgecError, InputError
 from edgec.events import Event, Note
 

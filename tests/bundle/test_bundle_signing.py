@@ -16,7 +16,7 @@ from bundle_case import Bundle, derived_key, make_content, write_pem
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
-from edgec.bundle.keys import PublicKey, SigningKey
+from edgec.bundle.keyfile import PublicKey, SigningKey
 from edgec.bundle.signing import sign_files, sign_payload, signed_files, signer_fingerprint
 from edgec.bundle.verify import verify_bundle
 from edgec.bundle.write import write_bundle

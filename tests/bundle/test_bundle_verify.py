@@ -14,7 +14,8 @@ from bundle_case import PROOF, Bundle, derived_key, make_bundle, make_content
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgec.bundle.keys import PublicKey, SigningKey, TrustedKey
+from edgec.bundle.keyfile import PublicKey, SigningKey
+from edgec.bundle.keyring import TrustedKey
 from edgec.bundle.verify import verify_bundle
 from edgec.bundle.write import write_bundle
 from edgec.documents.canonical import canonical_json

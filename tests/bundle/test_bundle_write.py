@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from bundle_case import FILES, Bundle, derived_key, make_bundle, make_content
 
-from edgec.bundle.keys import SigningKey
+from edgec.bundle.keyfile import SigningKey
 from edgec.bundle.place import place_file
 from edgec.bundle.replace import clear_leftovers, scratch_folder
 from edgec.bundle.verify import verify_bundle

@@ -12,7 +12,7 @@ from edgec.build.gguf_steps import QualityError, load_proof
 from edgec.build.report_data import report_data
 from edgec.build.run import Runner
 from edgec.bundle.content import BundleArtifact, BundleContent, BundleFile, MediaKind
-from edgec.bundle.keys import SigningKey
+from edgec.bundle.keyfile import SigningKey
 from edgec.bundle.write import FileChangedError, write_bundle
 from edgec.documents.canonical import sha256_bytes
 from edgec.errors import Diagnostic

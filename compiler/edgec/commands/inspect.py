@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgec.bundle.inspection import inspect_bundle
-from edgec.bundle.keys import trusted_keys
+from edgec.bundle.keyring import trusted_keys
 from edgec.bundle.summary import inspection_text
 from edgec.commands.output import Output, output_options
 from edgec.store.paths import config_home

@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from edgec.bundle.keyfile import PASSWORD_VARIABLE
+from edgec.bundle.keyfile import PASSWORD_VARIABLE, load_public_key, new_key, public_path
 from edgec.bundle.keyring import TrustedKey, keys_folder, trust, trusted_keys
-from edgec.bundle.keys import load_public_key, new_key, public_path
 from edgec.commands.output import Output, output_options
 from edgec.store.paths import config_home
 

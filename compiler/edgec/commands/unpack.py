@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from edgec.bundle.keys import load_public_key, trusted_keys
+from edgec.bundle.keyfile import load_public_key
+from edgec.bundle.keyring import trusted_keys
 from edgec.bundle.summary import verification_json, verification_text
 from edgec.bundle.unpack import unpack
 from edgec.commands.output import Output, output_options
