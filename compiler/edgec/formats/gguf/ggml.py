@@ -110,10 +110,15 @@ def quantize(
         tensor_type.ggml_id, values.ctypes.data, out.ctypes.data, 0, rows, columns, weights
     )
     if written != size or not library.ggml_validate_row_data(tensor_type.ggml_id, out.ctypes.data, size):
-        raise ToolError.of(
-            f"ggml made no valid {tensor_type.label} data",
-            hint="weights above 65504 need an override with bf16 or f32; else the memory is at fault: build again",
-        )
+        raise no_valid_data(tensor_type)
+
+
+def no_valid_data(tensor_type: TensorType) -> ToolError:
+    """The error for blocks with a scale that is no finite number."""
+    return ToolError.of(
+        f"ggml made no valid {tensor_type.label} data",
+        hint="weights above 65504 need an override with bf16 or f32; else the memory is at fault: build again",
+    )
 
 
 def dequantize(tensor_type: TensorType, data: NDArray[np.uint8], elements: int) -> NDArray[np.float32]:

@@ -6,116 +6,113 @@ and low to them by least squares.
 
 from __future__ import annotations
 
-import numpy as np
-
-from edgec.formats.gguf.lanes.compiled import INFINITY, LANES, ONE, ROUND, ZERO, compiled, scratch
-from edgec.formats.gguf.lanes.tile import load_tile, weigh
+from edgec.formats.gguf.lanes.compiled import INFINITY, ONE, ZERO, compiled, scratch
+from edgec.formats.gguf.lanes.rounding import magnitude, nearest_level
+from edgec.formats.gguf.lanes.tile import load_tile, sum_rows, weigh
+from edgec.formats.gguf.lanes.vector import WIDTH, any_of, choose, load, spread, store
 
 # Rows of the result (rows, sub-blocks). The best levels are those of inverse * (x - base).
 SCALE, LOW, INVERSE, BASE, WEIGHT = range(5)
 ROWS = 5
-# Above this, inverse * (x - low) might not round as ggml's nearest_int does.
-_SAFE = np.float32(2.0**20)
 
 
 @compiled
-def _first_fit(x, w, top, mad, fit):  # type: ignore[no-untyped-def]
-    """Fill the rows of `fit` with sums and extremes, and the scale and error of spreading the levels over the range."""
-    # Indexed one by one: unpacking would give numba rows of unknown stride, and no vectors.
-    scale, low, inverse, base, sum_w = fit[0], fit[1], fit[2], fit[3], fit[4]
-    sum_x, high, best, span, odd = fit[5], fit[6], fit[7], fit[8], fit[9]
-    n = x.shape[0]
-    for k in range(LANES):
-        sum_w[k], sum_x[k] = w[0, k], w[0, k] * x[0, k]
-        high[k], low[k] = x[0, k], x[0, k]
-    for i in range(1, n):
-        for k in range(LANES):
-            v = x[i, k]
-            low[k] = v if v < low[k] else low[k]
-            high[k] = v if v > high[k] else high[k]
-            sum_w[k] += w[i, k]
-            sum_x[k] += w[i, k] * v
-    for k in range(LANES):
-        low[k] = ZERO if low[k] > ZERO else low[k]
-        base[k], best[k] = low[k], ZERO
-        span[k] = high[k] - low[k]
-        flat = span[k] == ZERO
-        inverse[k] = ZERO if flat else top / span[k]
-        scale[k] = ZERO if flat else ONE / inverse[k]
-        odd[k] = ZERO if span[k] < INFINITY and inverse[k] < INFINITY else ONE
-    for i in range(n):
-        for k in range(LANES):
-            level = (inverse[k] * (x[i, k] - low[k]) + ROUND) - ROUND
-            level = max(ZERO, min(top, level))
-            difference = scale[k] * level + low[k] - x[i, k]
-            cost = abs(difference) if mad else difference * difference
-            best[k] += w[i, k] * cost
+def find_range(x):  # type: ignore[no-untyped-def]
+    """The least and the greatest element."""
+    low, high = load(x, 0), load(x, 0)
+    for i in range(1, x.shape[0]):
+        value = load(x, i)
+        low = choose(value < low, value, low)
+        high = choose(value > high, value, high)
+    return low, high
 
 
 @compiled
-def _spread_levels(x, w, fit, level, trial, step, top):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """Set the levels that one inverse scale gives, and their weighted sums."""
-    low, high, span, odd = fit[1], fit[6], fit[8], fit[9]
-    inverse, sum_l, sum_ll, sum_xl = trial[0], trial[1], trial[2], trial[3]
-    for k in range(LANES):
-        inverse[k] = ZERO if span[k] == ZERO else step / (high[k] - low[k])
-        odd[k] = odd[k] if abs(inverse[k] * span[k]) < _SAFE else ONE
-        sum_l[k], sum_ll[k], sum_xl[k] = ZERO, ZERO, ZERO
+def _set_levels(x, inverse, low, top, level):  # type: ignore[no-untyped-def]
     for i in range(x.shape[0]):
-        for k in range(LANES):
-            v = x[i, k]
-            rounded = (inverse[k] * (v - low[k]) + ROUND) - ROUND
-            rounded = max(ZERO, min(top, rounded))
-            level[i, k] = rounded
-            weighted = w[i, k] * rounded
-            sum_l[k] += weighted
-            sum_ll[k] += weighted * rounded
-            sum_xl[k] += weighted * v
+        store(level, i, nearest_level(inverse * (load(x, i) - low), ZERO, top))
 
 
 @compiled
-def _try_levels(x, w, fit, level, trial, mad):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """Fit scale and low to the levels; keep them where the error shrinks."""
-    scale, low, kept_inverse, base, sum_w = fit[0], fit[1], fit[2], fit[3], fit[4]
-    sum_x, best = fit[5], fit[7]
-    inverse, sum_l, sum_ll, sum_xl = trial[0], trial[1], trial[2], trial[3]
-    new_scale, new_low, error = trial[4], trial[5], trial[6]
-    for k in range(LANES):
-        determinant = sum_w[k] * sum_ll[k] - sum_l[k] * sum_l[k]
-        a = (sum_w[k] * sum_xl[k] - sum_x[k] * sum_l[k]) / determinant
-        b = (sum_ll[k] * sum_x[k] - sum_l[k] * sum_xl[k]) / determinant
-        above = b > ZERO
-        new_scale[k] = sum_xl[k] / sum_ll[k] if above else a
-        new_low[k] = ZERO if above else b
-        error[k] = ZERO if determinant > ZERO else INFINITY
+def _sum_levels(x, w, inverse, low, top, level):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Set the levels that an inverse scale gives; their weighted sums, of their squares, and of their products with x."""
+    sum_l, sum_ll, sum_xl = spread(ZERO), spread(ZERO), spread(ZERO)
     for i in range(x.shape[0]):
-        for k in range(LANES):
-            difference = new_scale[k] * level[i, k] + new_low[k] - x[i, k]
-            cost = abs(difference) if mad else difference * difference
-            error[k] += w[i, k] * cost
-    for k in range(LANES):
-        better = error[k] < best[k]
-        best[k] = error[k] if better else best[k]
-        kept_inverse[k] = inverse[k] if better else kept_inverse[k]
-        base[k] = low[k] if better else base[k]
-        scale[k] = new_scale[k] if better else scale[k]
-        low[k] = new_low[k] if better else low[k]
+        value = load(x, i)
+        rounded = nearest_level(inverse * (value - low), ZERO, top)
+        store(level, i, rounded)
+        weighted = load(w, i) * rounded
+        sum_l += weighted
+        sum_ll += weighted * rounded
+        sum_xl += weighted * value
+    return sum_l, sum_ll, sum_xl
 
 
 @compiled
-def search(subs, kind, importance, means, steps, top, mad, fits, odd):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """Fill in fits (ROWS, count), and `odd` (count) where lanes may not follow ggml."""
-    n, count = subs.shape[1], subs.shape[0]
+def _add_errors(x, w, level, scale, low, absolute, error):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """`error` plus the weighted errors of the levels, absolute or squared."""
+    if absolute:
+        for i in range(x.shape[0]):
+            error += load(w, i) * magnitude(scale * load(level, i) + low - load(x, i))
+    else:
+        for i in range(x.shape[0]):
+            difference = scale * load(level, i) + low - load(x, i)
+            error += load(w, i) * (difference * difference)
+    return error
+
+
+@compiled
+def _least_squares(sum_w, sum_x, sum_l, sum_ll, sum_xl, determinant):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Scale and low (never above zero) that fit the levels best."""
+    scale = (sum_w * sum_xl - sum_x * sum_l) / determinant
+    low = (sum_ll * sum_x - sum_l * sum_xl) / determinant
+    above = low > ZERO
+    if any_of(above):
+        scale = choose(above, sum_xl / sum_ll, scale)
+        low = choose(above, ZERO, low)
+    return scale, low
+
+
+@compiled
+def _fit_tile(x, w, level, steps, top, absolute):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Scale, low, inverse and base as the rows of the result, and the sum of the weights; `level`: scratch, as x."""
+    low, high = find_range(x)
+    low = choose(low > ZERO, ZERO, low)
+    sum_w = sum_rows(w)
+    sum_x = load(w, 0) * load(x, 0)
+    for i in range(1, x.shape[0]):
+        sum_x += load(w, i) * load(x, i)
+    flat = high <= low
+    kept_inverse = choose(flat, ZERO, top / (high - low))
+    scale, base = choose(flat, ZERO, ONE / kept_inverse), low
+    _set_levels(x, kept_inverse, low, top, level)
+    best = _add_errors(x, w, level, scale, low, absolute, spread(ZERO))
+    for step in steps:
+        inverse = choose(flat, ZERO, step / (high - low))
+        sum_l, sum_ll, sum_xl = _sum_levels(x, w, inverse, low, top, level)
+        determinant = sum_w * sum_ll - sum_l * sum_l
+        new_scale, new_low = _least_squares(sum_w, sum_x, sum_l, sum_ll, sum_xl, determinant)
+        # Levels that no line fits better than all are never taken.
+        start = choose(determinant > ZERO, ZERO, spread(INFINITY))
+        error = _add_errors(x, w, level, new_scale, new_low, absolute, start)
+        better = error < best
+        best = choose(better, error, best)
+        kept_inverse, base = choose(better, inverse, kept_inverse), choose(better, low, base)
+        scale, low = choose(better, new_scale, scale), choose(better, new_low, low)
+    return scale, low, kept_inverse, base, sum_w
+
+
+@compiled
+def search(subs, kind, importance, means, steps, top, absolute, fits):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Fill in fits (ROWS, padded count)."""
+    n = subs.shape[1]
     x, w, level = scratch(n), scratch(n), scratch(n)
-    fit, trial = scratch(10), scratch(7)
-    for first in range(0, count, LANES):
+    for first in range(0, subs.shape[0], WIDTH):
         load_tile(subs, first, x)
         weigh(kind, x, first, importance, means, w)
-        _first_fit(x, w, top, mad, fit)
-        for step in steps:
-            _spread_levels(x, w, fit, level, trial, step, top)
-            _try_levels(x, w, fit, level, trial, mad)
-        for k in range(min(LANES, count - first)):
-            for row in range(ROWS):
-                fits[row, first + k] = fit[row, k]
-            odd[first + k] = fit[9, k] != ZERO or not (fit[0, k] >= ZERO and fit[0, k] < INFINITY)
+        scale, low, inverse, base, weight = _fit_tile(x, w, level, steps, top, absolute)
+        store(fits[SCALE], first, scale)
+        store(fits[LOW], first, low)
+        store(fits[INVERSE], first, inverse)
+        store(fits[BASE], first, base)
+        store(fits[WEIGHT], first, weight)

@@ -1,4 +1,4 @@
-"""What the quantizers of all types share: views of their input and output, and blocks that ggml does after all."""
+"""What the quantizers of all types share: views of their input and output, and the blocks' half-precision factors."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgec.formats.gguf import ggml
-from edgec.formats.gguf.lanes.indices import mark_blocks
-from edgec.formats.gguf.lanes.tile import mean_squares
+from edgec.formats.gguf.lanes.compiled import compiled
+from edgec.formats.gguf.lanes.rounding import from_half, is_finite_half, to_half
+from edgec.formats.gguf.lanes.tile import mean_squares, padded
 from edgec.formats.gguf.types import TensorType
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
-Flags = NDArray[np.bool_]
-_NONE = np.zeros(1, np.float32)
 
 
 @dataclass(frozen=True)
@@ -28,66 +26,54 @@ class Rows:
     importance: Floats | None
 
     @property
-    def blocks(self) -> Floats:
-        """The values as (blocks, elements of a block)."""
-        return self.values.reshape(-1, self.type.block_elements)
-
-    @property
     def packed(self) -> Bytes:
         """The output as (blocks, bytes of a block)."""
         return self.out.reshape(-1, self.type.block_bytes)
+
+    @property
+    def flat(self) -> Floats:
+        """The values in file order."""
+        return self.values.reshape(-1)
 
     def subs(self, elements: int) -> Floats:
         """The values as (sub-blocks, elements)."""
         return self.values.reshape(-1, elements)
 
-    @property
-    def columns_importance(self) -> Floats:
-        """The importance, or something of its type for kernels that do not read it."""
+    def weights(self, elements: int) -> Floats:
+        """The importance as (sub-blocks of a row, elements); zeros for kernels that do not read it."""
         if self.importance is None:
-            return _NONE
+            return np.zeros((1, elements), np.float32)
         # Read-only arrays are another type to numba, which would compile once more.
-        return self.importance if self.importance.flags.writeable else self.importance.copy()
+        importance = self.importance if self.importance.flags.writeable else self.importance.copy()
+        return importance.reshape(-1, elements)
 
-    def give_to_ggml(self, special: Flags) -> None:
-        """Let ggml do the blocks (count) that `special` marks."""
-        per_row = self.values.shape[1] // self.type.block_elements
-        for index in np.flatnonzero(special):
-            column = int(index) % per_row * self.type.block_elements
-            importance = None
-            if self.importance is not None:
-                importance = self.importance[column : column + self.type.block_elements]
-            ggml.quantize(self.type, self.blocks[index : index + 1], self.packed[index], importance)
-
-
-def means_of(groups: Floats, factor: float, divisor: float, per_mean: int) -> tuple[Floats, int]:
-    """A search's `means`: factor * sum / divisor of the squares of each group, which is `per_mean` sub-blocks."""
-    means = np.empty(len(groups), np.float32)
-    mean_squares(groups, np.float32(factor), np.float32(divisor), means)
-    return means, per_mean
+    def means(self, elements: int, group: int, factor: float, divisor: float) -> Floats:
+        """For sub-blocks of `elements`: factor * sum / divisor of the squares of their group of `group` values."""
+        means = np.empty(padded(self.values.size // elements), np.float32)
+        if self.importance is not None:
+            per_group = group // elements
+            mean_squares(self.values.reshape(-1, group), np.float32(factor), np.float32(divisor), per_group, means)
+        return means
 
 
-def special_blocks(odd: Flags, per_block: int) -> Flags:
-    """Which blocks of `per_block` sub-blocks have one that is odd."""
-    special = np.empty(odd.size // per_block, np.bool_)
-    mark_blocks(odd, special)
-    return special
+def steps_of(first: float, delta: float, count: int, top: int) -> Floats:
+    """ggml's inverse scales (first + delta * i) + top in float32."""
+    return np.array([np.float32(first) + np.float32(delta) * np.float32(i) + np.float32(top) for i in range(count)])
 
 
-NO_MEANS = (_NONE, 1)
-
-
-def steps_of(first: float, delta: float, count: int, top: int, *, skip: int | None = None) -> Floats:
-    """ggml's inverse scales (first + delta * i) + top in float32, without the one of index `skip`."""
-    steps = [np.float32(first) + np.float32(delta) * np.float32(i) + np.float32(top) for i in range(count) if i != skip]
+def steps_around(top: int, reach: int) -> Floats:
+    """ggml's inverse scales top + 0.1 * i in float32, for i in -reach..reach without 0."""
+    steps = [np.float32(0.1) * np.float32(i) + np.float32(top) for i in range(-reach, reach + 1) if i]
     return np.array(steps, np.float32)
 
 
-def to_halves(values: Floats) -> tuple[NDArray[np.float16], Floats, Flags]:
-    """`values` rounded to half precision; that as float32, with zeros for what is too large; and what is too large."""
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        halves = values.astype(np.float16)
-    factors = halves.astype(np.float32)
-    too_large = ~np.isfinite(factors)
-    factors[too_large] = 0
-    return halves, factors, too_large
+@compiled
+def store_halves(factors, out, at):  # type: ignore[no-untyped-def]
+    """Round `factors` (blocks) to half precision and put their bytes at `at` in `out`; whether all are finite."""
+    finite = True
+    for b in range(out.shape[0]):
+        half = to_half(factors[b])
+        finite &= is_finite_half(half)
+        factors[b] = from_half(half)
+        out[b, at], out[b, at + 1] = np.uint8(half & 0xFF), np.uint8(half >> 8)
+    return finite

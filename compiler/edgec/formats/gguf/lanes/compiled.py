@@ -9,22 +9,14 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
 from llvmlite.binding import get_host_cpu_features, get_host_cpu_name  # type: ignore[import-untyped]
-from numba.core import types
-from numba.extending import intrinsic
 
+from edgec.formats.gguf.lanes.vector import WIDTH
 from edgec.store.paths import cache_home
 
-# Sub-blocks per tile: enough to pay for the calls per trial; a tile (16 KiB), its weights and levels stay in cache.
-LANES = 128
-# Adding and subtracting 1.5 * 2^23 rounds a float32 to the nearest even integer, if it is below 2^22.
-ROUND = np.float32(12582912.0)
-ROUND_LIMIT = np.float32(4194303.0)
 # Elements per cache line.
 _LINE = 16
 ZERO, ONE = np.float32(0), np.float32(1)
@@ -60,28 +52,13 @@ compiled = numba.njit(cache=_FOLDER is not None, error_model="numpy", nogil=True
 
 @compiled
 def scratch(rows):  # type: ignore[no-untyped-def]
-    """An array (rows, LANES) of float32 that begins where a cache line does: wide vectors then never straddle two."""
-    buffer = np.empty(rows * LANES + _LINE, np.float32)
+    """A tile (rows, WIDTH) of float32 that begins where a cache line does: wide vectors then never straddle two."""
+    buffer = np.empty(rows * WIDTH + _LINE, np.float32)
     skip = (-(buffer.ctypes.data // 4)) % _LINE
-    return buffer[skip : skip + rows * LANES].reshape((rows, LANES))
+    return buffer[skip : skip + rows * WIDTH].reshape((rows, WIDTH))
 
 
 def has_compiled_code() -> bool:
     """Whether an earlier run left compiled code; without a place for it every run compiles."""
     return _FOLDER is not None and any(_FOLDER.rglob("*.nbi"))
 
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _bits(_context: Any, _value: Any) -> Any:
-    """The bits of a float32 as int32."""
-
-    def generate(_compiler: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(32))
-
-    return types.int32(types.float32), generate
-
-
-@compiled
-def nearest(value):  # type: ignore[no-untyped-def]
-    """The nearest even integer as ggml finds it, whatever it finds for numbers of 2^22 and more."""
-    return (_bits(value + ROUND) & np.int32(0x7FFFFF)) - np.int32(0x400000)

@@ -1,150 +1,120 @@
 """ggml's other way to a scale: start from levels, then change one level at a time while the fit improves.
 
-`fit_positive` is make_qp_quants (the scales of a block's sub-blocks), `search_descent` make_q3_quants.
+`fit_positive` is make_qp_quants (the scales of a block's sub-blocks), `search` make_q3_quants.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from edgec.formats.gguf.lanes.compiled import (
-    INFINITY,
-    LANES,
-    ONE,
-    ROUND,
-    ROUND_LIMIT,
-    SMALLEST_MAGNITUDE,
-    ZERO,
-    compiled,
-    scratch,
-)
-from edgec.formats.gguf.lanes.symmetric import find_peak
-from edgec.formats.gguf.lanes.tile import load_tile
+from edgec.formats.gguf.lanes.compiled import INFINITY, ONE, SMALLEST_MAGNITUDE, ZERO, compiled, scratch
+from edgec.formats.gguf.lanes.rounding import low_byte, nearest_level
+from edgec.formats.gguf.lanes.tile import find_seen_peak, load_tile
+from edgec.formats.gguf.lanes.vector import WIDTH, any_of, choose, load, spread, store, store_bytes
+
+# Rows of the result of `search` (rows, sub-blocks). inverse 0: a sub-block of zeros.
+SCALE, INVERSE = range(2)
+ROWS = 2
 
 _ROUNDS = 5
-# The sum of a lane that met a number too large to round as ggml does: every comparison with it fails.
-_STRANGE = np.float32(np.nan)
+# What nearest_int may give at least: only the greatest level is kept from being passed.
+_LEAST = np.float32(-(2.0**22))
 
 
 @compiled
 def _improve(x, w, level, sum_xl, sum_ll, bounds):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """Let every element in turn take the level that fits best, if the fit improves."""
+    """Let every element in turn take the level that fits best, if the fit improves; the sums, and whether one did."""
     least, greatest, floor = bounds
+    changed = spread(ZERO)
     for i in range(x.shape[0]):
-        for k in range(LANES):
-            weight, old = w[i, k], level[i, k]
-            weighted = weight * x[i, k]
-            xl = sum_xl[k] - weighted * old
-            ll = sum_ll[k] - weight * old * old
-            open_ = (xl > ZERO) & (ll > floor)
-            wanted = x[i, k] * ll / xl
-            strange = open_ & (not (abs(wanted) < ROUND_LIMIT))
-            new = max(least, min(greatest, (wanted + ROUND) - ROUND))
-            xl += weighted * new
-            ll += weight * new * new
-            better = open_ & (new != old) & (ll > ZERO)
-            better &= xl * xl * sum_ll[k] > sum_xl[k] * sum_xl[k] * ll
-            level[i, k] = new if better else old
-            sum_xl[k] = xl if better else sum_xl[k]
-            ll = ll if better else sum_ll[k]
-            sum_ll[k] = _STRANGE if strange else ll
+        value, weight, old = load(x, i), load(w, i), load(level, i)
+        weighted = weight * value
+        xl = sum_xl - weighted * old
+        ll = sum_ll - weight * old * old
+        usable = (xl > ZERO) & (ll > floor)
+        new = nearest_level(value * ll / xl, least, greatest)
+        xl += weighted * new
+        ll += weight * new * new
+        better = usable & (new != old) & (ll > ZERO) & (xl * xl * sum_ll > sum_xl * sum_xl * ll)
+        if least == _LEAST:
+            new = low_byte(new)
+        store(level, i, choose(better, new, old))
+        sum_xl, sum_ll = choose(better, xl, sum_xl), choose(better, ll, sum_ll)
+        changed = choose(better, ONE, changed)
+    return sum_xl, sum_ll, any_of(changed > ZERO)
 
 
 @compiled
-def _descend(x, w, level, sum_xl, sum_ll, bounds):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """Improve levels (n, LANES) and their sums of w * x * level and w * level^2; NaN where lanes may not follow ggml.
+def _descend(x, w, level, inverse, bounds):  # type: ignore[no-untyped-def]
+    """Set levels (n, WIDTH), first those of `inverse`; the sums of w * x * level and w * level^2.
 
     `bounds`: least and greatest level, and what the second sum must exceed without an element before that is changed.
     """
-    before = np.empty((2, LANES), np.float32)
+    sum_xl, sum_ll = spread(ZERO), spread(ZERO)
+    for i in range(x.shape[0]):
+        value, weight = load(x, i), load(w, i)
+        rounded = nearest_level(inverse * value, bounds[0], bounds[1])
+        sum_xl += weight * value * rounded
+        sum_ll += weight * rounded * rounded
+        store(level, i, low_byte(rounded) if bounds[0] == _LEAST else rounded)
     for _ in range(_ROUNDS):
-        for k in range(LANES):
-            before[0, k], before[1, k] = sum_xl[k], sum_ll[k]
-        _improve(x, w, level, sum_xl, sum_ll, bounds)
-        changed = False
-        for k in range(LANES):
-            changed |= (before[0, k] != sum_xl[k]) | (before[1, k] != sum_ll[k])
+        sum_xl, sum_ll, changed = _improve(x, w, level, sum_xl, sum_ll, bounds)
         if not changed:
             break
+    return sum_xl, sum_ll
 
 
 @compiled
-def _start(x, w, level, inverse, bounds, sum_xl, sum_ll):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """Set the levels that `inverse` gives and their sums, as `_descend` takes them."""
-    for k in range(LANES):
-        sum_xl[k], sum_ll[k] = ZERO, ZERO
+def _sum_errors(x, w, inverse, top, as_bytes):  # type: ignore[no-untyped-def]
+    """The weighted squared error of the levels that `inverse` gives, kept in bytes or below `top`."""
+    error = spread(ZERO)
+    scale = ONE / inverse
     for i in range(x.shape[0]):
-        for k in range(LANES):
-            rounded = (inverse[k] * x[i, k] + ROUND) - ROUND
-            rounded = max(bounds[0], min(bounds[1], rounded))
-            level[i, k] = rounded
-            sum_xl[k] += w[i, k] * x[i, k] * rounded
-            sum_ll[k] += w[i, k] * rounded * rounded
+        value = load(x, i)
+        if as_bytes:
+            rounded = low_byte(nearest_level(inverse * value, _LEAST, -_LEAST))
+        else:
+            rounded = nearest_level(inverse * value, _LEAST, top)
+        difference = value - scale * rounded
+        error += load(w, i) * difference * difference
+    return error
 
 
 @compiled
-def _try_inverse(x, w, top, inverse, error):  # type: ignore[no-untyped-def]
-    """Set the weighted squared error of the levels that `inverse` gives."""
-    for k in range(LANES):
-        error[k] = ZERO
+def fit_positive(x, w, steps, top, level):  # type: ignore[no-untyped-def]
+    """Set levels in 0..top for x >= 0; the scale."""
+    peak = spread(ZERO)
     for i in range(x.shape[0]):
-        for k in range(LANES):
-            rounded = min(top, (inverse[k] * x[i, k] + ROUND) - ROUND)
-            scale = ONE / inverse[k]
-            difference = x[i, k] - scale * rounded
-            error[k] += w[i, k] * difference * difference
-
-
-@compiled
-def fit_positive(x, w, steps, top, level, fit):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """Set levels in 0..top for x >= 0, and row 0 of `fit` (8, LANES) to the scale; NaN where lanes may not follow."""
-    peak, inverse, kept, error, best = fit[1], fit[2], fit[3], fit[4], fit[5]
-    sum_xl, sum_ll = fit[6], fit[7]
-    for k in range(LANES):
-        peak[k] = ZERO
-    for i in range(x.shape[0]):
-        for k in range(LANES):
-            peak[k] = x[i, k] if x[i, k] > peak[k] else peak[k]
-    for k in range(LANES):
-        peak[k] = ZERO if peak[k] < SMALLEST_MAGNITUDE else peak[k]
-        kept[k] = top / peak[k]
-    _try_inverse(x, w, top, kept, best)
+        peak = choose(peak > load(x, i), peak, load(x, i))
+    flat = peak < SMALLEST_MAGNITUDE
+    kept = top / peak
+    best = _sum_errors(x, w, kept, top, True)
     for step in steps:
-        for k in range(LANES):
-            inverse[k] = step / peak[k]
-        _try_inverse(x, w, top, inverse, error)
-        for k in range(LANES):
-            better = error[k] < best[k]
-            best[k] = error[k] if better else best[k]
-            kept[k] = inverse[k] if better else kept[k]
-    for k in range(LANES):
-        kept[k] = ZERO if peak[k] == ZERO else kept[k]
-    bounds = (ZERO, top, ZERO)
-    _start(x, w, level, kept, bounds, sum_xl, sum_ll)
-    _descend(x, w, level, sum_xl, sum_ll, bounds)
-    for k in range(LANES):
-        fit[0, k] = ZERO if sum_ll[k] <= ZERO else sum_xl[k] / sum_ll[k]
+        inverse = step / peak
+        error = _sum_errors(x, w, inverse, top, False)
+        better = error < best
+        best = choose(better, error, best)
+        kept = choose(better, inverse, kept)
+    sum_xl, sum_ll = _descend(x, w, level, choose(flat, ZERO, kept), (_LEAST, top, ZERO))
+    for i in range(x.shape[0]):
+        store(level, i, choose(flat, ZERO, load(level, i)))
+    return choose(flat, ZERO, choose(sum_ll > ZERO, sum_xl / sum_ll, ZERO))
 
 
 @compiled
-def search_descent(subs, top, scales, flat, odd):  # type: ignore[no-untyped-def]
-    """Fill in the scale of every sub-block (count, n), whether it is flat (zeros), and where lanes may not follow."""
-    n, count = subs.shape[1], subs.shape[0]
+def search(subs, top, fits, levels):  # type: ignore[no-untyped-def]
+    """Fill in fits (ROWS, padded count) and the levels plus top, 0 for zeros, as bytes (padded count / WIDTH, n, WIDTH)."""
+    n = subs.shape[1]
     x, w, level = scratch(n), scratch(n), scratch(n)
-    fit = scratch(4)
-    sum_xl, sum_ll, peak, inverse = fit[0], fit[1], fit[2], fit[3]
-    bounds = (-top, top - ONE, -INFINITY)
-    for first in range(0, count, LANES):
+    for first in range(0, subs.shape[0], WIDTH):
         load_tile(subs, first, x)
-        find_peak(x, peak)
-        for k in range(LANES):
-            inverse[k] = ZERO if peak[k] == ZERO else -top / peak[k]
+        peak = find_seen_peak(x)
+        flat = peak == ZERO
         for i in range(n):
-            for k in range(LANES):
-                w[i, k] = x[i, k] * x[i, k]
-        _start(x, w, level, inverse, bounds, sum_xl, sum_ll)
-        _descend(x, w, level, sum_xl, sum_ll, bounds)
-        for k in range(min(LANES, count - first)):
-            scales[first + k] = ZERO if sum_ll[k] <= ZERO else sum_xl[k] / sum_ll[k]
-            flat[first + k] = peak[k] == ZERO
-            odd[first + k] = not (abs(scales[first + k]) < INFINITY)
+            store(w, i, load(x, i) * load(x, i))
+        inverse = choose(flat, ZERO, -top / peak)
+        sum_xl, sum_ll = _descend(x, w, level, inverse, (-top, top - ONE, -INFINITY))
+        store(fits[SCALE], first, choose(flat, ZERO, choose(sum_ll > ZERO, sum_xl / sum_ll, ZERO)))
+        store(fits[INVERSE], first, inverse)
+        for i in range(n):
+            store_bytes(levels[first // WIDTH], i, choose(flat, ZERO, load(level, i) + top))

@@ -5,66 +5,71 @@ from __future__ import annotations
 import numpy as np
 
 from edgec.formats.gguf.lanes import codebook, packing
-from edgec.formats.gguf.lanes.blocks import NO_MEANS, Flags, Floats, Rows, means_of, special_blocks, to_halves
-from edgec.formats.gguf.lanes.tile import Weights
+from edgec.formats.gguf.lanes.blocks import Floats, Rows, store_halves
+from edgec.formats.gguf.lanes.compiled import ONE, ZERO, compiled
+from edgec.formats.gguf.lanes.rounding import nearest
+from edgec.formats.gguf.lanes.tile import Weights, padded
 
 _SUB = 32
 
 
-def quantize_iq4_nl(rows: Rows) -> None:
-    """Quantize `rows` with ggml's bytes."""
-    scales, special = _search(rows)
-    inverse = _inverse(scales)
-    halves, _, too_large = to_halves(scales)
-    special |= too_large | ~np.isfinite(inverse)
-    packed = rows.packed
-    packed[:, :2] = halves.view(np.uint8).reshape(-1, 2)
+def quantize_iq4_nl(rows: Rows) -> bool:
+    """Quantize `rows` with ggml's bytes; whether all numbers in them are finite."""
+    scales, packed = _search(rows), rows.packed
+    inverse = np.empty_like(scales)
+    _invert(scales, inverse)
+    finite = store_halves(scales, packed, 0)
     _pack_levels(rows, inverse, 2)
-    rows.give_to_ggml(special)
+    return bool(finite)
 
 
-def quantize_iq4_xs(rows: Rows) -> None:
-    """Quantize `rows` with ggml's bytes."""
-    flat_scales, odd = _search(rows)
-    scales, special = flat_scales.reshape(-1, 8), special_blocks(odd, 8)
-    peak = np.take_along_axis(scales, np.abs(scales).argmax(axis=1)[:, None], axis=1)
-    factor = -peak / np.float32(32)
-    by = _inverse(factor)
-    special |= ~np.isfinite(by[:, 0])
-    with np.errstate(all="ignore"):
-        index = np.clip(np.rint(by * scales), -32, 31)
-        inverse = _inverse(factor * index)
-    halves, _, too_large = to_halves(factor[:, 0])
-    special |= too_large | ~np.isfinite(inverse).all(axis=1)
-    with np.errstate(invalid="ignore"):
-        stored = (index + 32).astype(np.uint8)
-    packed = rows.packed
-    packed[:, :2] = halves.view(np.uint8).reshape(-1, 2)
-    high = stored >> 4
-    for byte in range(2):
-        four = high[:, 4 * byte : 4 * byte + 4]
-        packed[:, 2 + byte] = four[:, 0] | four[:, 1] << 2 | four[:, 2] << 4 | four[:, 3] << 6
-    packed[:, 4:8] = (stored[:, ::2] & 15) | (stored[:, 1::2] & 15) << 4
+def quantize_iq4_xs(rows: Rows) -> bool:
+    """Quantize `rows` with ggml's bytes; whether all numbers in them are finite."""
+    scales, packed = _search(rows).reshape(-1, 8), rows.packed
+    factor, inverse = np.empty(len(scales), np.float32), np.empty(scales.shape, np.float32)
+    index = np.empty(scales.shape, np.uint8)
+    _index(scales, factor, index, inverse)
+    finite = store_halves(factor, packed, 0)
+    packing.pack_split_six_bits(index, packed, 2)
     _pack_levels(rows, inverse.reshape(-1), 8)
-    rows.give_to_ggml(special)
+    return bool(finite)
 
 
-def _inverse(values: Floats) -> Floats:
-    """1 / value, 0 for 0."""
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        inverse: Floats = np.where(values == 0, np.float32(0), np.float32(1) / values)
-    return inverse
+@compiled
+def _inverse(value):  # type: ignore[no-untyped-def]
+    return ZERO if value == ZERO else ONE / value
 
 
-def _search(rows: Rows) -> tuple[Floats, Flags]:
+@compiled
+def _invert(values, inverse):  # type: ignore[no-untyped-def]
+    for i in range(values.size):
+        inverse[i] = _inverse(values[i])
+
+
+@compiled
+def _index(scales, factor, index, inverse):  # type: ignore[no-untyped-def]
+    """The scale of the greatest magnitude becomes about -32; `index` plus 32, `inverse` of what the index stands for."""
+    for b in range(scales.shape[0]):
+        magnitude, peak = ZERO, ZERO
+        for j in range(scales.shape[1]):
+            if abs(scales[b, j]) > magnitude:
+                magnitude, peak = abs(scales[b, j]), scales[b, j]
+        factor[b] = -peak / np.float32(32)
+        by = _inverse(factor[b])
+        for j in range(scales.shape[1]):
+            level = max(np.int32(-32), min(np.int32(31), nearest(by * scales[b, j])))
+            inverse[b, j] = _inverse(factor[b] * np.float32(level))
+            index[b, j] = np.uint8(level + np.int32(32))
+
+
+def _search(rows: Rows) -> Floats:
     subs, elements = rows.subs(_SUB), rows.type.block_elements
-    scales, odd = np.empty(len(subs), np.float32), np.empty(len(subs), np.bool_)
-    kind, means = Weights.SQUARE, NO_MEANS
-    if rows.importance is not None:
-        # ggml multiplies by 2 / elements, a power of two.
-        kind, means = Weights.ENERGY, means_of(rows.blocks, 2.0 / elements, 1.0, elements // _SUB)
-    codebook.search(subs, int(kind), rows.columns_importance, means, scales, odd)
-    return scales, odd
+    scales = np.empty(padded(len(subs)), np.float32)
+    kind = Weights.SQUARE if rows.importance is None else Weights.ENERGY
+    # ggml multiplies by 2 / elements, a power of two.
+    means = rows.means(_SUB, elements, 2.0 / elements, 1.0)
+    codebook.search(subs, int(kind), rows.weights(_SUB), means, scales)
+    return scales[: len(subs)]
 
 
 def _pack_levels(rows: Rows, inverse: Floats, at: int) -> None:

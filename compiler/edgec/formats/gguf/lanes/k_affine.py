@@ -7,21 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgec.formats.gguf.lanes import affine, packing
-from edgec.formats.gguf.lanes.blocks import (
-    NO_MEANS,
-    Bytes,
-    Flags,
-    Floats,
-    Rows,
-    means_of,
-    special_blocks,
-    steps_of,
-    to_halves,
-)
+from edgec.formats.gguf.lanes.blocks import Bytes, Floats, Rows, steps_around, steps_of, store_halves
 from edgec.formats.gguf.lanes.indices import index_by_positive_fit, index_by_top
 from edgec.formats.gguf.lanes.levels import set_affine
-from edgec.formats.gguf.lanes.tile import Weights
+from edgec.formats.gguf.lanes.tile import Weights, padded
 from edgec.formats.gguf.types import TensorType
+
+_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -44,60 +36,55 @@ _FORMS = {
 }
 
 
-def _index_steps(top: int) -> Floats:
-    """make_qp_quants: (0.1 * i) + top for i in -4..4 without 0."""
-    return np.array([np.float32(0.1) * np.float32(i) + np.float32(top) for i in range(-4, 5) if i], np.float32)
-
-
-def quantize(rows: Rows) -> None:
-    """Quantize `rows` with ggml's bytes."""
-    form = _FORMS[rows.type]
-    fits, odd = _search(rows, form)
-    per_block = rows.type.block_elements // form.sub
-    special = special_blocks(odd, per_block)
-    tops = np.empty((2, len(special)), np.float32)
-    index = np.empty((2, len(special), per_block), np.uint8)
-    values = (fits[affine.SCALE].reshape(-1, per_block), -fits[affine.LOW].reshape(-1, per_block))
-    for i in range(2):
-        if rows.importance is None:
-            index_by_top(values[i], np.float32(form.index_top), tops[i], index[i], special)
-        else:
-            weights, steps = fits[affine.WEIGHT].reshape(-1, per_block), _index_steps(form.index_top)
-            top = np.float32(form.index_top)
-            index_by_positive_fit(values[i], weights, steps, top, tops[i], index[i], special)
-    halves, factors, too_large = to_halves(tops)
-    special |= too_large.any(axis=0)
-    scale, low = ((factors[i][:, None] * index[i]).astype(np.float32, copy=False).reshape(-1) for i in range(2))
-    levels = np.empty((odd.size, form.sub), np.uint8)
-    set_affine(rows.subs(form.sub), fits, scale, low, np.int32(form.top), levels)
-    _pack(
-        rows.type, np.ascontiguousarray(halves.T).view(np.uint8), index, levels.reshape(len(special), -1), rows.packed
-    )
-    rows.give_to_ggml(special)
-
-
-def _search(rows: Rows, form: _Form) -> tuple[Floats, Flags]:
-    subs = rows.subs(form.sub)
-    fits, odd = np.empty((affine.ROWS, len(subs)), np.float32), np.empty(len(subs), np.bool_)
-    if rows.importance is None:
-        kind, steps, means, absolute = form.weights, form.steps, NO_MEANS, form.absolute
+def quantize(rows: Rows) -> bool:
+    """Quantize `rows` with ggml's bytes; whether all numbers in them are finite."""
+    form, packed = _FORMS[rows.type], rows.packed
+    fits = _search(rows, form)
+    factors, index = _index(rows, form, fits)
+    at = 80 if rows.type is TensorType.Q2_K else 0
+    finite = [store_halves(factors[i], packed, at + 2 * i) for i in range(2)]
+    if rows.type is TensorType.Q2_K:
+        packing.pack_index_nibbles(index[0], index[1], packed, 0)
     else:
-        elements = rows.type.block_elements
-        kind, steps, absolute = Weights.ENERGY, steps_of(-0.9, 0.05, 37, form.top), False
-        means = means_of(rows.blocks, form.mean_factor, elements, elements // form.sub)
-    importance, top = rows.columns_importance, np.float32(form.top)
-    affine.search(subs, int(kind), importance, means, steps, top, absolute, fits, odd)
-    return fits, odd
-
-
-def _pack(tensor_type: TensorType, halves: Bytes, index: Bytes, levels: Bytes, packed: Bytes) -> None:
-    if tensor_type is TensorType.Q2_K:
-        packed[:, :16] = index[0] | index[1] << 4
+        packing.pack_six_bit_pairs(index[0], index[1], packed, 4)
+    scale, low = (factors[:, :, None] * index).reshape(2, -1)
+    levels, top = np.empty(rows.values.size, np.uint8), np.float32(form.top)
+    set_affine(rows.flat, form.sub, scale, low, fits[affine.INVERSE], fits[affine.BASE], top, levels)
+    levels = levels.reshape(-1, _BLOCK)
+    if rows.type is TensorType.Q2_K:
         packing.pack_pairs(levels, 0, packed, 16)
-        packed[:, 80:] = halves
-        return
-    packed[:, :4] = halves
-    packing.pack_six_bit_pairs(index[0], index[1], packed, 4)
-    if tensor_type is TensorType.Q5_K:
+        return all(finite)
+    if rows.type is TensorType.Q5_K:
         packing.pack_planes(levels, 4, packed, 16)
     packing.pack_nibbles(levels, 32, packed, packed.shape[1] - 128)
+    return all(finite)
+
+
+def _search(rows: Rows, form: _Form) -> Floats:
+    subs = rows.subs(form.sub)
+    fits = np.empty((affine.ROWS, padded(len(subs))), np.float32)
+    if rows.importance is None:
+        kind, steps, absolute = form.weights, form.steps, form.absolute
+    else:
+        kind, steps, absolute = Weights.ENERGY, steps_of(-0.9, 0.05, 37, form.top), False
+    means = rows.means(form.sub, _BLOCK, form.mean_factor, _BLOCK)
+    affine.search(subs, int(kind), rows.weights(form.sub), means, steps, np.float32(form.top), absolute, fits)
+    return fits
+
+
+def _index(rows: Rows, form: _Form, fits: Floats) -> tuple[Floats, Bytes]:
+    """The factors (2, blocks) of scales and minima, and their indices (2, blocks, sub-blocks)."""
+    shape = (rows.values.size // _BLOCK, _BLOCK // form.sub)
+    count = shape[0] * shape[1]
+    factors, index = np.empty((2, shape[0]), np.float32), np.empty((2, *shape), np.uint8)
+    top = np.float32(form.index_top)
+    for i, values in enumerate((fits[affine.SCALE, :count], -fits[affine.LOW, :count])):
+        if rows.importance is None:
+            index_by_top(values.reshape(shape), top, factors[i], index[i])
+            if rows.type is not TensorType.Q2_K:
+                np.minimum(index[i], np.uint8(form.index_top), out=index[i])
+        else:
+            weights = fits[affine.WEIGHT, :count].reshape(shape)
+            steps = steps_around(form.index_top, 4)
+            index_by_positive_fit(values.reshape(shape), weights, steps, top, factors[i], index[i])
+    return factors, index

@@ -5,91 +5,74 @@ from __future__ import annotations
 import numpy as np
 
 from edgec.formats.gguf.lanes import descent, packing, symmetric
-from edgec.formats.gguf.lanes.blocks import NO_MEANS, Bytes, Flags, Floats, Rows, means_of, special_blocks, to_halves
+from edgec.formats.gguf.lanes.blocks import Bytes, Floats, Rows, steps_around, store_halves
 from edgec.formats.gguf.lanes.compiled import SMALLEST_MAGNITUDE
 from edgec.formats.gguf.lanes.indices import index_by_peak, index_by_symmetric_fit
-from edgec.formats.gguf.lanes.levels import set_symmetric
-from edgec.formats.gguf.lanes.tile import Weights
+from edgec.formats.gguf.lanes.levels import keep_levels, set_symmetric
+from edgec.formats.gguf.lanes.tile import Weights, padded
+from edgec.formats.gguf.lanes.vector import WIDTH
 
 _BLOCK, _SUB = 256, 16
 _PER_BLOCK = _BLOCK // _SUB
 
 
-def symmetric_steps(top: int) -> Floats:
-    """make_qx_quants: -(top + 0.1 * i) for i in -9..9 without 0."""
-    return np.array([-(np.float32(top) + np.float32(0.1) * np.float32(i)) for i in range(-9, 10) if i], np.float32)
-
-
-def quantize_q6_k(rows: Rows) -> None:
-    """Quantize `rows` with ggml's bytes."""
+def quantize_q6_k(rows: Rows) -> bool:
+    """Quantize `rows` with ggml's bytes; whether all numbers in them are finite."""
     kind = Weights.SQUARE if rows.importance is None else Weights.IMPORTANCE
-    fits, odd = _search(rows, kind, NO_MEANS, 32)
-    scales = fits[symmetric.SCALE].reshape(-1, _PER_BLOCK)
-    special = special_blocks(odd, _PER_BLOCK)
-    factor, index = np.empty(len(special), np.float32), np.empty(scales.shape, np.int8)
-    index_by_peak(scales, np.float32(128), SMALLEST_MAGNITUDE, factor, index, special)
-    halves, factors, too_large = to_halves(factor)
-    special |= too_large
-    levels = _levels(rows, fits[symmetric.INVERSE], factors[:, None] * index, 32)
-    packed = rows.packed
+    fits = _search(rows, kind, 32)
+    scales = _of_blocks(fits[symmetric.SCALE], rows)
+    factor, index, packed = np.empty(len(scales), np.float32), np.empty(scales.shape, np.int8), rows.packed
+    index_by_peak(scales, np.float32(128), SMALLEST_MAGNITUDE, factor, index)
+    empty = factor == 0
+    finite = store_halves(factor, packed, 208)
+    levels = _levels(rows, (factor[:, None] * index).reshape(-1), fits[symmetric.INVERSE], 32)
     packing.pack_nibbles(levels, 64, packed, 0)
     packing.pack_pairs(levels, 4, packed, 128)
     packed[:, 192:208] = index.view(np.uint8)
-    packed[:, 208:] = halves.view(np.uint8).reshape(-1, 2)
-    packed[factor == 0] = 0
-    rows.give_to_ggml(special)
+    packed[empty] = 0
+    return bool(finite)
 
 
-def quantize_q3_k(rows: Rows) -> None:
-    """Quantize `rows` with ggml's bytes."""
-    per_block = (-1, _PER_BLOCK)
+def quantize_q3_k(rows: Rows) -> bool:
+    """Quantize `rows` with ggml's bytes; whether all numbers in them are finite."""
+    packed, blocks = rows.packed, rows.values.size // _BLOCK
+    factor, index = np.empty(blocks, np.float32), np.empty((blocks, _PER_BLOCK), np.int8)
     if rows.importance is None:
-        inverse, factor, index, special = _descend(rows)
+        fits = np.empty((descent.ROWS, padded(blocks * _PER_BLOCK)), np.float32)
+        kept = np.empty((fits.shape[1] // WIDTH, _SUB, WIDTH), np.uint8)
+        descent.search(rows.subs(_SUB), np.float32(4), fits, kept)
+        index_by_peak(_of_blocks(fits[descent.SCALE], rows), np.float32(32), np.float32(0), factor, index)
+        inverse = fits[descent.INVERSE]
     else:
-        means = means_of(rows.blocks, 2.0, _BLOCK, _PER_BLOCK)
-        fits, odd = _search(rows, Weights.ENERGY, means, 4)
-        inverse, special = fits[symmetric.INVERSE], special_blocks(odd, _PER_BLOCK)
-        factor, index = np.empty(len(special), np.float32), np.empty((len(special), _PER_BLOCK), np.uint8)
-        scales, weights = fits[symmetric.SCALE].reshape(per_block), fits[symmetric.WEIGHT].reshape(per_block)
-        index_by_symmetric_fit(scales, weights, symmetric_steps(32), np.float32(32), factor, index, special)
-    halves, factors, too_large = to_halves(factor)
-    special |= too_large
-    sub_scales = factors[:, None] * (index.astype(np.int8) - np.int8(32))
+        fits = _search(rows, Weights.ENERGY, 4)
+        scales, weights = _of_blocks(fits[symmetric.SCALE], rows), _of_blocks(fits[symmetric.WEIGHT], rows)
+        index_by_symmetric_fit(scales, weights, -steps_around(32, 9), np.float32(32), factor, index)
+        index -= 32
+        inverse = fits[symmetric.INVERSE]
+    finite = store_halves(factor, packed, 108)
+    sub_scales = (factor[:, None] * index).reshape(-1)
+    levels = _levels(rows, sub_scales, inverse, 4)
     if rows.importance is None:
-        # The levels of a descent are not kept: where ggml would keep them, ggml does the block.
-        special |= ((sub_scales == 0) & (inverse.reshape(per_block) != 0)).any(axis=1)
-    levels = _levels(rows, inverse, sub_scales, 4)
-    packed = rows.packed
+        keep_levels(kept, sub_scales, levels.reshape(-1, _SUB))
     packing.pack_planes(levels, 2, packed, 0)
     packing.pack_pairs(levels, 0, packed, 32)
-    packing.pack_six_bits(index, packed, 96)
-    packed[:, 108:] = halves.view(np.uint8).reshape(-1, 2)
-    rows.give_to_ggml(special)
+    packing.pack_six_bits((index + np.int8(32)).view(np.uint8), packed, 96)
+    return bool(finite)
 
 
-def _search(rows: Rows, kind: Weights, means: tuple[Floats, int], top: int) -> tuple[Floats, Flags]:
-    subs = rows.subs(_SUB)
-    fits, odd = np.empty((symmetric.ROWS, len(subs)), np.float32), np.empty(len(subs), np.bool_)
-    importance, steps = rows.columns_importance, symmetric_steps(top)
-    symmetric.search(subs, int(kind), importance, means, steps, np.float32(top), fits, odd)
-    return fits, odd
+def _of_blocks(fit: Floats, rows: Rows) -> Floats:
+    return fit[: rows.values.size // _SUB].reshape(-1, _PER_BLOCK)
 
 
-def _levels(rows: Rows, inverse: Floats, sub_scales: Floats, top: int) -> Bytes:
-    subs = rows.subs(_SUB)
-    levels = np.empty(subs.shape, np.uint8)
-    set_symmetric(subs, inverse, sub_scales.reshape(-1), np.int32(top), levels)
+def _search(rows: Rows, kind: Weights, top: int) -> Floats:
+    subs, steps = rows.subs(_SUB), -steps_around(top, 9)
+    fits = np.empty((symmetric.ROWS, padded(len(subs))), np.float32)
+    means = rows.means(_SUB, _BLOCK, 2.0, _BLOCK)
+    symmetric.search(subs, int(kind), rows.weights(_SUB), means, steps, np.float32(top), fits)
+    return fits
+
+
+def _levels(rows: Rows, sub_scales: Floats, inverse: Floats, top: int) -> Bytes:
+    levels = np.empty(rows.values.size, np.uint8)
+    set_symmetric(rows.flat, _SUB, sub_scales, inverse, np.float32(top), levels)
     return levels.reshape(-1, _BLOCK)
-
-
-def _descend(rows: Rows) -> tuple[Floats, Floats, Bytes, Flags]:
-    """Q3_K without importance: inverse (0 for sub-blocks of zeros only), factor, index, special blocks."""
-    subs = rows.subs(_SUB)
-    scales, flat, odd = np.empty(len(subs), np.float32), np.empty(len(subs), np.bool_), np.empty(len(subs), np.bool_)
-    descent.search_descent(subs, np.float32(4), scales, flat, odd)
-    special = special_blocks(odd, _PER_BLOCK)
-    factor, index = np.empty(len(special), np.float32), np.empty((len(special), _PER_BLOCK), np.int8)
-    index_by_peak(scales.reshape(-1, _PER_BLOCK), np.float32(32), np.float32(0), factor, index, special)
-    stored = (index + np.int8(32)).astype(np.uint8)
-    stored[factor == 0] = 0
-    return np.where(flat, np.float32(0), np.float32(1)), factor, stored, special

@@ -1,44 +1,80 @@
-"""The final levels of sub-blocks (count, n), from the scale that the file will hold.
+"""The final levels of sub-blocks, from the scale that the file will hold.
 
 Where that scale is zero, ggml keeps the levels of its search: they are those of the best inverse scale.
+Shapes: `values` and `levels` flat, in file order; every other array has a number for each sub-block of n elements, 16
+or a multiple of WIDTH.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from edgec.formats.gguf.lanes.compiled import ONE, ZERO, compiled
+from edgec.formats.gguf.lanes.rounding import cut, nearest_level
+from edgec.formats.gguf.lanes.vector import WIDTH, any_of, choose, load, spread_pair, store_bytes
 
-from edgec.formats.gguf.lanes import affine
-from edgec.formats.gguf.lanes.compiled import ZERO, compiled, nearest
-
-_INVERSE, _BASE = affine.INVERSE, affine.BASE
+_HALF = WIDTH // 2
 
 
 @compiled
-def set_affine(subs, fits, scale, low, top, levels):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+def _of(numbers, element, n):  # type: ignore[no-untyped-def]
+    """Those of the sub-blocks that WIDTH elements from `element` on lie in."""
+    return spread_pair(numbers[element // n], numbers[(element + _HALF) // n])
+
+
+@compiled
+def set_searched_affine(values, n, inverse, base, top, levels):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Set the levels in 0..top that the search ended with."""
+    for e in range(0, values.size, WIDTH):
+        scaled = _of(inverse, e, n) * (load(values, e) - _of(base, e, n))
+        store_bytes(levels, e, nearest_level(scaled, ZERO, top))
+
+
+@compiled
+def set_affine(values, n, scale, low, inverse, base, top, levels):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Set levels of (x + low) / scale in 0..top."""
-    for s in range(subs.shape[0]):
-        if scale[s] != ZERO:
-            by, plus = scale[s], low[s]
-            for i in range(subs.shape[1]):
-                levels[s, i] = np.uint8(max(0, min(top, nearest((subs[s, i] + plus) / by))))
-        else:
-            inverse, base = fits[_INVERSE, s], fits[_BASE, s]
-            for i in range(subs.shape[1]):
-                levels[s, i] = np.uint8(max(0, min(top, nearest(inverse * (subs[s, i] - base)))))
+    for e in range(0, values.size, WIDTH):
+        value, by = load(values, e), _of(scale, e, n)
+        level = nearest_level((value + _of(low, e, n)) / by, ZERO, top)
+        if any_of(by == ZERO):
+            searched = nearest_level(_of(inverse, e, n) * (value - _of(base, e, n)), ZERO, top)
+            level = choose(by == ZERO, searched, level)
+        store_bytes(levels, e, level)
 
 
 @compiled
-def set_symmetric(subs, inverse, scale, top, levels):  # type: ignore[no-untyped-def]
+def _searched_symmetric(value, by, top):  # type: ignore[no-untyped-def]
+    return choose(by == ZERO, ZERO, nearest_level(by * value, -top, top - ONE) + top)
+
+
+@compiled
+def set_searched_symmetric(values, n, inverse, top, levels):  # type: ignore[no-untyped-def]
+    """Set the levels in -top..top-1, plus top, that the search ended with; 0 for zeros."""
+    for e in range(0, values.size, WIDTH):
+        store_bytes(levels, e, _searched_symmetric(load(values, e), _of(inverse, e, n), top))
+
+
+@compiled
+def set_symmetric(values, n, scale, inverse, top, levels):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Set levels of x / scale in -top..top-1, plus top; 0 where both scale and inverse are 0."""
-    for s in range(subs.shape[0]):
-        if scale[s] != ZERO:
-            by = scale[s]
-            for i in range(subs.shape[1]):
-                levels[s, i] = np.uint8(max(-top, min(top - 1, nearest(subs[s, i] / by))) + top)
-        elif inverse[s] == ZERO:
-            for i in range(subs.shape[1]):
-                levels[s, i] = 0
-        else:
-            by = inverse[s]
-            for i in range(subs.shape[1]):
-                levels[s, i] = np.uint8(max(-top, min(top - 1, nearest(subs[s, i] * by))) + top)
+    for e in range(0, values.size, WIDTH):
+        value, by = load(values, e), _of(scale, e, n)
+        level = nearest_level(value / by, -top, top - ONE) + top
+        if any_of(by == ZERO):
+            level = choose(by == ZERO, _searched_symmetric(value, _of(inverse, e, n), top), level)
+        store_bytes(levels, e, level)
+
+
+@compiled
+def keep_levels(kept, scale, levels):  # type: ignore[no-untyped-def]
+    """Take the levels of a search (tiles, n, WIDTH) where the scale is zero; `levels` (count, n)."""
+    for s in range(levels.shape[0]):
+        if scale[s] == ZERO:
+            for i in range(levels.shape[1]):
+                levels[s, i] = kept[s // WIDTH, i, s % WIDTH]
+
+
+@compiled
+def set_truncated(values, n, inverse, base, plus, top, levels):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Set levels of (x - base) * inverse + plus, cut to an integer, at most `top`."""
+    for e in range(0, values.size, WIDTH):
+        level = cut((load(values, e) - _of(base, e, n)) * _of(inverse, e, n) + plus)
+        store_bytes(levels, e, choose(level < top, level, top))

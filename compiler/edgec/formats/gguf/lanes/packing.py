@@ -20,10 +20,12 @@ def pack_nibbles(levels, half, out, at):  # type: ignore[no-untyped-def]
         for run in range(levels.shape[1] // (2 * _RUN)):
             first = run * _RUN
             low_at = first + first // half * half
-            # A fixed number of rounds, or the compiler's vectors are wider than most groups.
+            # A fixed number of rounds, or the compiler's vectors are wider than most groups; slices, because it cannot
+            # tell of a sum that it is no index from the end.
+            low, high = levels[b, low_at : low_at + _RUN], levels[b, low_at + half : low_at + half + _RUN]
+            packed = out[b, at + first : at + first + _RUN]
             for i in range(_RUN):
-                low, high = levels[b, low_at + i], levels[b, low_at + half + i]
-                out[b, at + first + i] = (low & 15) | (high & 15) << 4
+                packed[i] = (low[i] & 15) | (high[i] & 15) << 4
 
 
 @compiled
@@ -31,11 +33,12 @@ def pack_pairs(levels, bit, out, at):  # type: ignore[no-untyped-def]
     """2 bits from bit `bit` on of four runs of 32 levels in one run of bytes, for every 128 levels of a row."""
     for b in range(levels.shape[0]):
         for group in range(levels.shape[1] // 128):
+            runs = levels[b, 128 * group : 128 * group + 128]
+            packed = out[b, at + 32 * group : at + 32 * group + 32]
             for i in range(32):
-                n = 128 * group + i
-                low = ((levels[b, n] >> bit) & 3) | ((levels[b, n + 32] >> bit) & 3) << 2
-                high = ((levels[b, n + 64] >> bit) & 3) | ((levels[b, n + 96] >> bit) & 3) << 2
-                out[b, at + 32 * group + i] = low | high << 4
+                low = ((runs[i] >> bit) & 3) | ((runs[i + 32] >> bit) & 3) << 2
+                high = ((runs[i + 64] >> bit) & 3) | ((runs[i + 96] >> bit) & 3) << 2
+                packed[i] = low | high << 4
 
 
 @compiled
@@ -61,14 +64,27 @@ def pack_row_bits(levels, bit, out, at):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def pack_index_nibbles(scales, lows, out, at):  # type: ignore[no-untyped-def]
+    """Q2_K's scales and minima, of 4 bits each; both become what the file holds, as ggml's masks leave it."""
+    for b in range(scales.shape[0]):
+        for j in range(scales.shape[1]):
+            byte = np.uint8(scales[b, j] | lows[b, j] << 4)
+            out[b, at + j] = byte
+            scales[b, j], lows[b, j] = byte & 15, byte >> 4
+
+
+@compiled
 def pack_six_bit_pairs(scales, lows, out, at):  # type: ignore[no-untyped-def]
-    """Q4_K's and Q5_K's 12 bytes: 8 scales and 8 minima of 6 bits."""
+    """Q4_K's and Q5_K's 12 bytes: 8 scales and 8 minima of 6 bits; both become what the file holds."""
     for b in range(scales.shape[0]):
         for j in range(4):
-            high_scale, high_low = scales[b, j + 4], lows[b, j + 4]
-            out[b, at + j] = scales[b, j] | (high_scale >> 4) << 6
-            out[b, at + 4 + j] = lows[b, j] | (high_low >> 4) << 6
+            scale, low, high_scale, high_low = scales[b, j], lows[b, j], scales[b, j + 4], lows[b, j + 4]
+            out[b, at + j] = scale | (high_scale >> 4) << 6
+            out[b, at + 4 + j] = low | (high_low >> 4) << 6
             out[b, at + 8 + j] = (high_scale & 15) | (high_low & 15) << 4
+            scales[b, j], lows[b, j] = scale & 63, low & 63
+            scales[b, j + 4] = (high_scale & 15) | (out[b, at + j] >> 6) << 4
+            lows[b, j + 4] = (high_low & 15) | (out[b, at + 4 + j] >> 6) << 4
 
 
 @compiled
@@ -80,3 +96,15 @@ def pack_six_bits(scales, out, at):  # type: ignore[no-untyped-def]
         for j in range(4):
             low = (scales[b, j] >> 4) | (scales[b, j + 4] >> 4) << 2
             out[b, at + 8 + j] = low | (scales[b, j + 8] >> 4) << 4 | (scales[b, j + 12] >> 4) << 6
+
+
+@compiled
+def pack_split_six_bits(scales, out, at):  # type: ignore[no-untyped-def]
+    """IQ4_XS's 6 bytes: the high 2 bits of 8 scales, then the low 4 bits."""
+    for b in range(scales.shape[0]):
+        for half in range(2):
+            j = 4 * half
+            high = (scales[b, j] >> 4) | (scales[b, j + 1] >> 4) << 2 | (scales[b, j + 2] >> 4) << 4
+            out[b, at + half] = high | (scales[b, j + 3] >> 4) << 6
+        for j in range(4):
+            out[b, at + 2 + j] = (scales[b, 2 * j] & 15) | (scales[b, 2 * j + 1] & 15) << 4

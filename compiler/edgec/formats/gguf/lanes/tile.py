@@ -1,6 +1,7 @@
 """Tiles: sub-blocks transposed into lanes, and the weights that ggml gives to their elements.
 
-Shapes: `subs` (count, n) sub-blocks in file order; a tile (n, LANES). The last tile repeats the last sub-block.
+Shapes: `subs` (count, n) sub-blocks in file order; a tile (n, WIDTH). The last tile goes on with the first sub-blocks,
+so results lie in arrays of `padded` length.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from enum import IntEnum
 
 import numpy as np
 
-from edgec.formats.gguf.lanes.compiled import LANES, ZERO, compiled
+from edgec.formats.gguf.lanes.compiled import SMALLEST_MAGNITUDE, ZERO, compiled, scratch
+from edgec.formats.gguf.lanes.rounding import magnitude
+from edgec.formats.gguf.lanes.vector import COLUMNS, WIDTH, choose, load, load_columns, spread, square_root, store
 
 
 class Weights(IntEnum):
@@ -24,81 +27,102 @@ class Weights(IntEnum):
 
 _SPREAD, _MAGNITUDE, _SQUARE = int(Weights.SPREAD), int(Weights.MAGNITUDE), int(Weights.SQUARE)
 _ENERGY = int(Weights.ENERGY)
-# Sums that are taken side by side, to wait less for each addition.
-_SIDE = 16
+
+
+def padded(count: int) -> int:
+    """`count` sub-blocks in whole tiles."""
+    return -(-count // WIDTH) * WIDTH
 
 
 @compiled
 def load_tile(subs, first, tile):  # type: ignore[no-untyped-def]
-    """Transpose sub-blocks from `first` on."""
-    last = subs.shape[0] - 1
-    for k in range(LANES):
-        sub = min(first + k, last)
-        for i in range(subs.shape[1]):
-            tile[i, k] = subs[sub, i]
+    """Transpose sub-blocks from `first` on; after the last one comes the first."""
+    row = first % subs.shape[0]
+    quick = subs.shape[1] // COLUMNS * COLUMNS
+    for column in range(0, quick, COLUMNS):
+        load_columns(subs, row, column, tile, column)
+    for column in range(quick, subs.shape[1]):
+        for k in range(WIDTH):
+            tile[column, k] = subs[(row + k) % subs.shape[0], column]
 
 
 @compiled
-def mean_squares(groups, factor, divisor, out):  # type: ignore[no-untyped-def]
-    """Fill in factor * sum / divisor of the squares of each group (count, elements), added in order."""
-    last = groups.shape[0] - 1
-    sums = np.empty(_SIDE, np.float32)
-    for first in range(0, groups.shape[0], _SIDE):
-        for g in range(_SIDE):
-            sums[g] = ZERO
-        for i in range(groups.shape[1]):
-            for g in range(_SIDE):
-                value = groups[min(first + g, last), i]
-                sums[g] += value * value
-        for g in range(min(_SIDE, groups.shape[0] - first)):
-            out[first + g] = factor * sums[g] / divisor
+def find_peak(x, least):  # type: ignore[no-untyped-def]
+    """The element of the greatest magnitude, the first of several, with its sign; 0 where that is below `least`."""
+    peak, greatest = spread(ZERO), spread(ZERO)
+    for i in range(x.shape[0]):
+        value = load(x, i)
+        size = magnitude(value)
+        greater = size > greatest
+        peak = choose(greater, value, peak)
+        greatest = choose(greater, size, greatest)
+    return choose(greatest < least, ZERO, peak)
 
 
 @compiled
-def _load_importance(importance, first, w):  # type: ignore[no-untyped-def]
-    """Set w to the importance of the columns that the tile's elements lie in."""
-    n = w.shape[0]
-    for k in range(LANES):
-        column = (first + k) * n % importance.size
-        for i in range(n):
-            w[i, k] = importance[column + i]
+def find_seen_peak(x):  # type: ignore[no-untyped-def]
+    """`find_peak` where ggml takes sub-blocks of tiny numbers for zeros."""
+    return find_peak(x, SMALLEST_MAGNITUDE)
 
 
 @compiled
-def _spread(x, w):  # type: ignore[no-untyped-def]
+def mean_squares(groups, factor, divisor, per_group, out):  # type: ignore[no-untyped-def]
+    """Set out[g * per_group + j] to factor * sum / divisor of the squares of group g (count, elements), in order."""
+    count = groups.shape[0]
+    x, means = scratch(COLUMNS), scratch(1)
+    for first in range(0, count, WIDTH):
+        total = spread(ZERO)
+        for column in range(0, groups.shape[1], COLUMNS):
+            load_columns(groups, first, column, x, 0)
+            for i in range(COLUMNS):
+                value = load(x, i)
+                total += value * value
+        store(means, 0, factor * total / divisor)
+        for k in range(min(WIDTH, count - first)):
+            for j in range(per_group):
+                out[(first + k) * per_group + j] = means[0, k]
+
+
+@compiled
+def _weigh_by_spread(x, w):  # type: ignore[no-untyped-def]
     n = x.shape[0]
-    mean = np.zeros(LANES, np.float32)
+    total = spread(ZERO)
     for i in range(n):
-        for k in range(LANES):
-            mean[k] += x[i, k] * x[i, k]
-    for k in range(LANES):
-        mean[k] = np.sqrt(mean[k] / np.float32(n))
+        value = load(x, i)
+        total += value * value
+    mean = square_root(total / np.float32(n))
     for i in range(n):
-        for k in range(LANES):
-            w[i, k] = mean[k] + abs(x[i, k])
+        store(w, i, mean + magnitude(load(x, i)))
 
 
 @compiled
 def weigh(kind, x, first, importance, means, w):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """Set w (n, LANES) for a tile; `means`: the mean square of every block or row, used by ENERGY only."""
+    """Set w (n, WIDTH) for a tile of sub-blocks from `first` on.
+
+    `importance` (sub-blocks of a row, n) and `means`, the mean squares for every sub-block, are read where they count.
+    """
     n = x.shape[0]
     if kind == _SPREAD:
-        _spread(x, w)
+        _weigh_by_spread(x, w)
     elif kind == _MAGNITUDE:
         for i in range(n):
-            for k in range(LANES):
-                w[i, k] = abs(x[i, k])
+            store(w, i, magnitude(load(x, i)))
     elif kind == _SQUARE:
         for i in range(n):
-            for k in range(LANES):
-                w[i, k] = x[i, k] * x[i, k]
+            store(w, i, load(x, i) * load(x, i))
     else:
-        _load_importance(importance, first, w)
+        load_tile(importance, first, w)
     if kind == _ENERGY:
-        mean = np.empty(LANES, np.float32)
-        per_mean = means[1]
-        for k in range(LANES):
-            mean[k] = means[0][min((first + k) // per_mean, means[0].size - 1)]
+        mean = load(means, first)
         for i in range(n):
-            for k in range(LANES):
-                w[i, k] *= np.sqrt(mean[k] + x[i, k] * x[i, k])
+            value = load(x, i)
+            store(w, i, load(w, i) * square_root(mean + value * value))
+
+
+@compiled
+def sum_rows(w):  # type: ignore[no-untyped-def]
+    """The sums of a tile's lanes, in order."""
+    total = spread(ZERO)
+    for i in range(w.shape[0]):
+        total += load(w, i)
+    return total
