@@ -21,7 +21,7 @@ from edgec.source.reader import TensorReader
 
 Values = NDArray[np.float32]
 _SHAPE = (29, 768)
-_KEYS = sorted(registry.KERNELS, key=lambda key: (key[0].label, key[1]))
+_KEYS = [(t, i) for t in sorted(registry.KERNELS, key=lambda t: str(t.label)) for i in (False, True)]
 _NAMES = [f"{t.label}{'-importance' if i else ''}" for t, i in _KEYS]
 
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")

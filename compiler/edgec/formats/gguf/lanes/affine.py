@@ -7,7 +7,7 @@ and low to them by least squares.
 from __future__ import annotations
 
 from edgec.formats.gguf.lanes.compiled import INFINITY, ONE, ZERO, compiled, scratch
-from edgec.formats.gguf.lanes.rounding import magnitude, nearest_level
+from edgec.formats.gguf.lanes.rounding import magnitude, nearest_bounded, nearest_level
 from edgec.formats.gguf.lanes.tile import load_tile, sum_rows, weigh
 from edgec.formats.gguf.lanes.vector import WIDTH, any_of, choose, load, spread, store
 
@@ -34,12 +34,16 @@ def _set_levels(x, inverse, low, top, level):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _sum_levels(x, w, inverse, low, top, level):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """Set the levels that an inverse scale gives; their weighted sums, of their squares, and of their products with x."""
+def _sum_levels(x, w, inverse, low, top, bounded, level):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Set the levels that an inverse scale gives; their weighted sums, of their squares, and of their products with x.
+
+    `bounded`: make_qkx3_quants keeps a number in 0..top before it is rounded, make_qkx2_quants after that.
+    """
     sum_l, sum_ll, sum_xl = spread(ZERO), spread(ZERO), spread(ZERO)
     for i in range(x.shape[0]):
         value = load(x, i)
-        rounded = nearest_level(inverse * (value - low), ZERO, top)
+        scaled = inverse * (value - low)
+        rounded = nearest_bounded(scaled, top) if bounded else nearest_level(scaled, ZERO, top)
         store(level, i, rounded)
         weighted = load(w, i) * rounded
         sum_l += weighted
@@ -74,7 +78,7 @@ def _least_squares(sum_w, sum_x, sum_l, sum_ll, sum_xl, determinant):  # type: i
 
 
 @compiled
-def _fit_tile(x, w, level, steps, top, absolute):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+def _fit_tile(x, w, level, steps, top, absolute, bounded):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Scale, low, inverse and base as the rows of the result, and the sum of the weights; `level`: scratch, as x."""
     low, high = find_range(x)
     low = choose(low > ZERO, ZERO, low)
@@ -87,9 +91,11 @@ def _fit_tile(x, w, level, steps, top, absolute):  # type: ignore[no-untyped-def
     scale, base = choose(flat, ZERO, ONE / kept_inverse), low
     _set_levels(x, kept_inverse, low, top, level)
     best = _add_errors(x, w, level, scale, low, absolute, spread(ZERO))
+    # An infinite inverse gives level 0 now, which only `nearest_level` knows.
+    kept_inverse = choose(kept_inverse < INFINITY, kept_inverse, ZERO)
     for step in steps:
         inverse = choose(flat, ZERO, step / (high - low))
-        sum_l, sum_ll, sum_xl = _sum_levels(x, w, inverse, low, top, level)
+        sum_l, sum_ll, sum_xl = _sum_levels(x, w, inverse, low, top, bounded, level)
         determinant = sum_w * sum_ll - sum_l * sum_l
         new_scale, new_low = _least_squares(sum_w, sum_x, sum_l, sum_ll, sum_xl, determinant)
         # Levels that no line fits better than all are never taken.
@@ -103,14 +109,14 @@ def _fit_tile(x, w, level, steps, top, absolute):  # type: ignore[no-untyped-def
 
 
 @compiled
-def search(subs, kind, importance, means, steps, top, absolute, fits):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+def search(subs, kind, importance, means, steps, top, absolute, bounded, fits):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Fill in fits (ROWS, padded count)."""
     n = subs.shape[1]
     x, w, level = scratch(n), scratch(n), scratch(n)
     for first in range(0, subs.shape[0], WIDTH):
         load_tile(subs, first, x)
         weigh(kind, x, first, importance, means, w)
-        scale, low, inverse, base, weight = _fit_tile(x, w, level, steps, top, absolute)
+        scale, low, inverse, base, weight = _fit_tile(x, w, level, steps, top, absolute, bounded)
         store(fits[SCALE], first, scale)
         store(fits[LOW], first, low)
         store(fits[INVERSE], first, inverse)

@@ -11,7 +11,7 @@ from edgec.formats.gguf.lanes.compiled import ONE, ZERO, compiled, scratch
 from edgec.formats.gguf.lanes.descent import fit_positive
 from edgec.formats.gguf.lanes.rounding import nearest, nearest_level
 from edgec.formats.gguf.lanes.symmetric import fit_tile
-from edgec.formats.gguf.lanes.tile import load_tile
+from edgec.formats.gguf.lanes.tile import find_seen_peak, load_tile
 from edgec.formats.gguf.lanes.vector import WIDTH, choose, load, store
 
 
@@ -76,9 +76,11 @@ def index_by_symmetric_fit(values, weights, steps, top, factor, index):  # type:
         load_tile(weights, first, w)
         best, inverse = fit_tile(x, w, weighted, steps, top)
         store(scale, 0, best)
+        # Not told by the inverse, which is 0 for infinite values too.
+        flat = find_seen_peak(x) == ZERO
         for j in range(n):
             level = nearest_level(inverse * load(x, j), -top, top - ONE) + top
-            store(x, j, choose(inverse == ZERO, ZERO, level))
+            store(x, j, choose(flat, ZERO, level))
         for k in range(min(WIDTH, count - first)):
             factor[first + k] = scale[0, k]
             for j in range(n):

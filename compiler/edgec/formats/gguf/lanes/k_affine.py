@@ -49,7 +49,8 @@ def quantize(rows: Rows) -> bool:
         packing.pack_six_bit_pairs(index[0], index[1], packed, 4)
     scale, low = (factors[:, :, None] * index).reshape(2, -1)
     levels, top = np.empty(rows.values.size, np.uint8), np.float32(form.top)
-    set_affine(rows.flat, form.sub, scale, low, fits[affine.INVERSE], fits[affine.BASE], top, levels)
+    inverse, base, bounded = fits[affine.INVERSE], fits[affine.BASE], rows.importance is not None
+    set_affine(rows.flat, form.sub, scale, low, inverse, base, top, bounded, levels)
     levels = levels.reshape(-1, _BLOCK)
     if rows.type is TensorType.Q2_K:
         packing.pack_pairs(levels, 0, packed, 16)
@@ -68,7 +69,8 @@ def _search(rows: Rows, form: _Form) -> Floats:
     else:
         kind, steps, absolute = Weights.ENERGY, steps_of(-0.9, 0.05, 37, form.top), False
     means = rows.means(form.sub, _BLOCK, form.mean_factor, _BLOCK)
-    affine.search(subs, int(kind), rows.weights(form.sub), means, steps, np.float32(form.top), absolute, fits)
+    top, bounded = np.float32(form.top), rows.importance is not None
+    affine.search(subs, int(kind), rows.weights(form.sub), means, steps, top, absolute, bounded, fits)
     return fits
 
 
@@ -81,10 +83,11 @@ def _index(rows: Rows, form: _Form, fits: Floats) -> tuple[Floats, Bytes]:
     for i, values in enumerate((fits[affine.SCALE, :count], -fits[affine.LOW, :count])):
         if rows.importance is None:
             index_by_top(values.reshape(shape), top, factors[i], index[i])
-            if rows.type is not TensorType.Q2_K:
-                np.minimum(index[i], np.uint8(form.index_top), out=index[i])
         else:
             weights = fits[affine.WEIGHT, :count].reshape(shape)
             steps = steps_around(form.index_top, 4)
             index_by_positive_fit(values.reshape(shape), weights, steps, top, factors[i], index[i])
+    # Where ggml does not cap a negative scale's byte, it mixes its bits into its neighbours'.
+    if rows.type is TensorType.Q5_K or (rows.type is TensorType.Q4_K and rows.importance is None):
+        np.minimum(index, np.uint8(form.index_top), out=index)
     return factors, index

@@ -8,8 +8,8 @@ or a multiple of WIDTH.
 from __future__ import annotations
 
 from edgec.formats.gguf.lanes.compiled import ONE, ZERO, compiled
-from edgec.formats.gguf.lanes.rounding import cut, nearest_level
-from edgec.formats.gguf.lanes.vector import WIDTH, any_of, choose, load, spread_pair, store_bytes
+from edgec.formats.gguf.lanes.rounding import castable, nearest_bounded, nearest_level
+from edgec.formats.gguf.lanes.vector import WIDTH, any_of, choose, load, spread_pair, store_bytes, to_integers
 
 _HALF = WIDTH // 2
 
@@ -21,21 +21,26 @@ def _of(numbers, element, n):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def set_searched_affine(values, n, inverse, base, top, levels):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """Set the levels in 0..top that the search ended with."""
-    for e in range(0, values.size, WIDTH):
-        scaled = _of(inverse, e, n) * (load(values, e) - _of(base, e, n))
-        store_bytes(levels, e, nearest_level(scaled, ZERO, top))
+def _searched_affine(value, inverse, base, top, bounded):  # type: ignore[no-untyped-def]
+    scaled = inverse * (value - base)
+    return nearest_bounded(scaled, top) if bounded else nearest_level(scaled, ZERO, top)
 
 
 @compiled
-def set_affine(values, n, scale, low, inverse, base, top, levels):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """Set levels of (x + low) / scale in 0..top."""
+def set_searched_affine(values, n, inverse, base, top, levels):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Set the levels in 0..top that a bounded search ended with."""
+    for e in range(0, values.size, WIDTH):
+        store_bytes(levels, e, _searched_affine(load(values, e), _of(inverse, e, n), _of(base, e, n), top, True))
+
+
+@compiled
+def set_affine(values, n, scale, low, inverse, base, top, bounded, levels):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Set levels of (x + low) / scale in 0..top; `bounded`: as in the search."""
     for e in range(0, values.size, WIDTH):
         value, by = load(values, e), _of(scale, e, n)
         level = nearest_level((value + _of(low, e, n)) / by, ZERO, top)
         if any_of(by == ZERO):
-            searched = nearest_level(_of(inverse, e, n) * (value - _of(base, e, n)), ZERO, top)
+            searched = _searched_affine(value, _of(inverse, e, n), _of(base, e, n), top, bounded)
             level = choose(by == ZERO, searched, level)
         store_bytes(levels, e, level)
 
@@ -76,5 +81,5 @@ def keep_levels(kept, scale, levels):  # type: ignore[no-untyped-def]
 def set_truncated(values, n, inverse, base, plus, top, levels):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Set levels of (x - base) * inverse + plus, cut to an integer, at most `top`."""
     for e in range(0, values.size, WIDTH):
-        level = cut((load(values, e) - _of(base, e, n)) * _of(inverse, e, n) + plus)
+        level = to_integers(castable((load(values, e) - _of(base, e, n)) * _of(inverse, e, n) + plus))
         store_bytes(levels, e, choose(level < top, level, top))

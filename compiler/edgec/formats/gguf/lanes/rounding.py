@@ -9,8 +9,8 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import types
 from numba.extending import intrinsic
 
-from edgec.formats.gguf.lanes.compiled import compiled
-from edgec.formats.gguf.lanes.vector import choose, masked, to_integers
+from edgec.formats.gguf.lanes.compiled import ZERO, compiled
+from edgec.formats.gguf.lanes.vector import choose, masked
 
 # Adding 1.5 * 2^23 leaves a number below 2^22, rounded to the nearest even integer, in the 23 low bits, plus 2^22.
 # ggml's nearest_int takes these bits whatever was added: the mask and the exponent of 2^23 do the same in lanes.
@@ -62,6 +62,14 @@ def nearest_level(values, low, high):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def nearest_bounded(values, high):  # type: ignore[no-untyped-def]
+    """The nearest even integer of lanes as numbers, kept in 0..high before it is rounded; 0 for what is no number."""
+    values = choose(values < high, values, choose(values > ZERO, high, ZERO))
+    values = choose(values > ZERO, values, ZERO)
+    return (values + _ROUND) - _ROUND
+
+
+@compiled
 def low_byte(levels):  # type: ignore[no-untyped-def]
     """What an 8-bit variable holds of whole numbers below 2^22 in lanes."""
     return masked(levels + _ROUND, _LOW_BYTE, _EXPONENT) - _TWO_23
@@ -74,9 +82,9 @@ def magnitude(x):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def cut(values):  # type: ignore[no-untyped-def]
-    """The integers that casts to an 8-bit type give on x86-64, if they fit it: 0 for what is too large or no number."""
-    return to_integers(choose(magnitude(values) < _TOO_LARGE, values, np.float32(0)))
+def castable(values):  # type: ignore[no-untyped-def]
+    """The values, 0 for what no int32 holds: casts of that to 8-bit types give 0 on x86-64."""
+    return choose(magnitude(values) < _TOO_LARGE, values, ZERO)
 
 
 @compiled

@@ -12,9 +12,9 @@ from edgec.formats.gguf.lanes import affine, packing, symmetric
 from edgec.formats.gguf.lanes.blocks import Bytes, Floats, Rows, steps_around, steps_of, store_halves
 from edgec.formats.gguf.lanes.compiled import ONE, ZERO, compiled, scratch
 from edgec.formats.gguf.lanes.levels import set_searched_affine, set_searched_symmetric, set_truncated
-from edgec.formats.gguf.lanes.rounding import cut, from_bits, to_bits
+from edgec.formats.gguf.lanes.rounding import castable, from_bits, to_bits
 from edgec.formats.gguf.lanes.tile import Weights, find_peak, load_tile, padded
-from edgec.formats.gguf.lanes.vector import WIDTH, choose, load, spread, store, store_bytes
+from edgec.formats.gguf.lanes.vector import WIDTH, choose, load, spread, store, store_bytes, to_integers
 from edgec.formats.gguf.types import TensorType
 
 _BLOCK = 32
@@ -54,7 +54,7 @@ def quantize_affine(rows: Rows) -> bool:
         set_truncated(rows.flat, _BLOCK, inverse, base, _HALF, np.float32(top), levels)
     else:
         steps, means, weights = steps_of(-0.9, 0.05, 37, top), _means(rows), rows.weights(_BLOCK)
-        affine.search(subs, int(Weights.ENERGY), weights, means, steps, np.float32(top), False, fits)
+        affine.search(subs, int(Weights.ENERGY), weights, means, steps, np.float32(top), False, True, fits)
         set_searched_affine(rows.flat, _BLOCK, inverse, base, np.float32(top), levels)
     finite = [store_halves(fits[row], rows.packed, 2 * i) for i, row in enumerate((affine.SCALE, affine.LOW))]
     _pack_levels(rows, levels, 4)
@@ -107,8 +107,8 @@ def _set_bytes(values, scale, levels):  # type: ignore[no-untyped-def]
         scale[b] = from_bits(bits) / np.float32(127)
         by = ZERO if scale[b] == ZERO else ONE / scale[b]
         for i in range(e, e + _BLOCK, WIDTH):
-            value = load(values, i) * by
-            whole = cut(value)
+            value = castable(load(values, i) * by)
+            whole = to_integers(value)
             rest = value - whole
             whole = choose(rest >= _HALF, whole + ONE, whole)
             store_bytes(levels, i, choose(rest <= -_HALF, whole - ONE, whole))
