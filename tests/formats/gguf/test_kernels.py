@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgec.events import Event, Note
+from edgec.events import Event, Note, silent
 from edgec.formats.gguf import ggml
 from edgec.formats.gguf.kernels import choose_quantize, trusted_keys
 from edgec.formats.gguf.layout import TensorPlan
@@ -52,11 +52,21 @@ def _lines(process: subprocess.Popen[str]) -> list[str]:
     return out.splitlines()
 
 
-@pytest.mark.parametrize(("tensor_type", "rows"), [(TensorType.Q4_K, 1 << 14), (TensorType.Q8_0, 1 << 24)])
+@pytest.mark.parametrize(
+    ("tensor_type", "rows"),
+    [(TensorType.Q4_K, 1 << 14), (TensorType.Q8_0, 1 << 22), (TensorType.BF16, 1 << 30)],
+)
 def test_what_ggml_does_quickly_stays_with_ggml(tensor_type: TensorType, rows: int) -> None:
     events: list[Event] = []
-    assert choose_quantize([_plan(tensor_type, rows)], {}, events.append) is ggml.quantize
+    assert choose_quantize([_plan(tensor_type, rows)], {}, events.append, machine="x86_64") is ggml.quantize
     assert not events
+
+
+def test_where_ggml_has_other_bytes_the_kernels_quantize_the_smallest_tensor() -> None:
+    plan = _plan(TensorType.Q8_0, 1)
+    assert choose_quantize([plan], {}, silent, machine="x86_64") is ggml.quantize
+    assert choose_quantize([plan], {}, silent, machine="aarch64") is not ggml.quantize
+    assert choose_quantize([_plan(TensorType.F16, 1)], {}, silent, machine="aarch64") is ggml.quantize
 
 
 def test_code_is_compiled_once_and_two_processes_may_do_it(tmp_path: Path) -> None:
@@ -74,7 +84,7 @@ def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None:
     assert last == "equal True True True"
 
 
-def test_kernels_that_differ_from_ggml_are_named_and_not_used() -> None:
+def test_kernels_that_make_other_bytes_are_named_and_not_used() -> None:
     events: list[Event] = []
     good, bad = (TensorType.Q4_K, False), (TensorType.Q6_K, True)
     assert trusted_keys([good, bad], lambda key: key == good, events.append) == {good}

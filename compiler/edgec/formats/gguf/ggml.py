@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from edgec.errors import ToolError
 from edgec.formats.gguf.types import TensorType
 
+# Where ggml rounds every multiplication and addition. Its builds for other processors fuse some: they have other bytes.
+REFERENCE_MACHINES = frozenset({"x86_64", "AMD64"})
+
 _ROW_CONVERTER = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 
 

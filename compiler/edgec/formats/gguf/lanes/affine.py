@@ -7,9 +7,10 @@ and low to them by least squares.
 from __future__ import annotations
 
 from edgec.formats.gguf.lanes.compiled import INFINITY, ONE, ZERO, compiled, scratch
+from edgec.formats.gguf.lanes.memory import load, store
 from edgec.formats.gguf.lanes.rounding import magnitude, nearest_bounded, nearest_level
 from edgec.formats.gguf.lanes.tile import load_tile, sum_rows, weigh
-from edgec.formats.gguf.lanes.vector import WIDTH, any_of, choose, load, spread, store
+from edgec.formats.gguf.lanes.vector import WIDTH, any_of, choose, spread
 
 # Rows of the result (rows, sub-blocks). The best levels are those of inverse * (x - base).
 SCALE, LOW, INVERSE, BASE, WEIGHT = range(5)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from edgec.formats.gguf.lanes.compiled import ONE, ZERO, compiled, scratch
+from edgec.formats.gguf.lanes.memory import load, look_up, store, store_bytes
 from edgec.formats.gguf.lanes.tile import find_seen_peak, load_tile, weigh
-from edgec.formats.gguf.lanes.vector import WIDTH, choose, load, look_up, spread, store, store_bytes
+from edgec.formats.gguf.lanes.vector import WIDTH, choose, spread
 
 # ggml-common.h: kvalues_iq4nl.
 _NUMBERS = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.int64)

@@ -61,4 +61,3 @@ def scratch(rows):  # type: ignore[no-untyped-def]
 def has_compiled_code() -> bool:
     """Whether an earlier run left compiled code; without a place for it every run compiles."""
     return _FOLDER is not None and any(_FOLDER.rglob("*.nbi"))
-

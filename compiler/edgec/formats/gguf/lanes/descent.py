@@ -8,9 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from edgec.formats.gguf.lanes.compiled import INFINITY, ONE, SMALLEST_MAGNITUDE, ZERO, compiled, scratch
+from edgec.formats.gguf.lanes.memory import load, store, store_bytes
 from edgec.formats.gguf.lanes.rounding import low_byte, nearest_level
 from edgec.formats.gguf.lanes.tile import find_seen_peak, load_tile
-from edgec.formats.gguf.lanes.vector import WIDTH, any_of, choose, load, spread, store, store_bytes
+from edgec.formats.gguf.lanes.vector import WIDTH, any_of, choose, spread
 
 # Rows of the result of `search` (rows, sub-blocks). inverse 0: a sub-block of zeros.
 SCALE, INVERSE = range(2)
@@ -103,7 +104,7 @@ def fit_positive(x, w, steps, top, level):  # type: ignore[no-untyped-def]
 
 @compiled
 def search(subs, top, fits, levels):  # type: ignore[no-untyped-def]
-    """Fill in fits (ROWS, padded count) and the levels plus top, 0 for zeros, as bytes (padded count / WIDTH, n, WIDTH)."""
+    """Fill in fits (ROWS, padded count), and levels (tiles, n, WIDTH): bytes, plus top, but 0 for zeros."""
     n = subs.shape[1]
     x, w, level = scratch(n), scratch(n), scratch(n)
     for first in range(0, subs.shape[0], WIDTH):

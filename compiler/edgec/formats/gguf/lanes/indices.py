@@ -9,10 +9,11 @@ import numpy as np
 
 from edgec.formats.gguf.lanes.compiled import ONE, ZERO, compiled, scratch
 from edgec.formats.gguf.lanes.descent import fit_positive
+from edgec.formats.gguf.lanes.memory import load, store
 from edgec.formats.gguf.lanes.rounding import nearest, nearest_level
 from edgec.formats.gguf.lanes.symmetric import fit_tile
 from edgec.formats.gguf.lanes.tile import find_seen_peak, load_tile
-from edgec.formats.gguf.lanes.vector import WIDTH, choose, load, store
+from edgec.formats.gguf.lanes.vector import WIDTH, choose
 
 
 @compiled

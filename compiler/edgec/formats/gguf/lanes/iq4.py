@@ -48,7 +48,7 @@ def _invert(values, inverse):  # type: ignore[no-untyped-def]
 
 @compiled
 def _index(scales, factor, index, inverse):  # type: ignore[no-untyped-def]
-    """The scale of the greatest magnitude becomes about -32; `index` plus 32, `inverse` of what the index stands for."""
+    """The scale of the greatest magnitude becomes about -32; `index` plus 32, `inverse`: of its scale."""
     for b in range(scales.shape[0]):
         magnitude, peak = ZERO, ZERO
         for j in range(scales.shape[1]):

@@ -51,13 +51,7 @@ def quantize(rows: Rows) -> bool:
     levels, top = np.empty(rows.values.size, np.uint8), np.float32(form.top)
     inverse, base, bounded = fits[affine.INVERSE], fits[affine.BASE], rows.importance is not None
     set_affine(rows.flat, form.sub, scale, low, inverse, base, top, bounded, levels)
-    levels = levels.reshape(-1, _BLOCK)
-    if rows.type is TensorType.Q2_K:
-        packing.pack_pairs(levels, 0, packed, 16)
-        return all(finite)
-    if rows.type is TensorType.Q5_K:
-        packing.pack_planes(levels, 4, packed, 16)
-    packing.pack_nibbles(levels, 32, packed, packed.shape[1] - 128)
+    _pack_levels(rows, levels.reshape(-1, _BLOCK))
     return all(finite)
 
 
@@ -91,3 +85,12 @@ def _index(rows: Rows, form: _Form, fits: Floats) -> tuple[Floats, Bytes]:
     if rows.type is TensorType.Q5_K or (rows.type is TensorType.Q4_K and rows.importance is None):
         np.minimum(index, np.uint8(form.index_top), out=index)
     return factors, index
+
+
+def _pack_levels(rows: Rows, levels: Bytes) -> None:
+    if rows.type is TensorType.Q2_K:
+        packing.pack_pairs(levels, 0, rows.packed, 16)
+        return
+    if rows.type is TensorType.Q5_K:
+        packing.pack_planes(levels, 4, rows.packed, 16)
+    packing.pack_nibbles(levels, 32, rows.packed, rows.type.block_bytes - 128)

@@ -8,8 +8,9 @@ or a multiple of WIDTH.
 from __future__ import annotations
 
 from edgec.formats.gguf.lanes.compiled import ONE, ZERO, compiled
+from edgec.formats.gguf.lanes.memory import load, store_bytes
 from edgec.formats.gguf.lanes.rounding import castable, nearest_bounded, nearest_level
-from edgec.formats.gguf.lanes.vector import WIDTH, any_of, choose, load, spread_pair, store_bytes, to_integers
+from edgec.formats.gguf.lanes.vector import WIDTH, any_of, choose, spread_pair, to_integers
 
 _HALF = WIDTH // 2
 

@@ -12,9 +12,10 @@ from edgec.formats.gguf.lanes import affine, packing, symmetric
 from edgec.formats.gguf.lanes.blocks import Bytes, Floats, Rows, steps_around, steps_of, store_halves
 from edgec.formats.gguf.lanes.compiled import ONE, ZERO, compiled, scratch
 from edgec.formats.gguf.lanes.levels import set_searched_affine, set_searched_symmetric, set_truncated
+from edgec.formats.gguf.lanes.memory import load, store, store_bytes
 from edgec.formats.gguf.lanes.rounding import castable, from_bits, to_bits
 from edgec.formats.gguf.lanes.tile import Weights, find_peak, load_tile, padded
-from edgec.formats.gguf.lanes.vector import WIDTH, choose, load, spread, store, store_bytes, to_integers
+from edgec.formats.gguf.lanes.vector import WIDTH, choose, spread, to_integers
 from edgec.formats.gguf.types import TensorType
 
 _BLOCK = 32

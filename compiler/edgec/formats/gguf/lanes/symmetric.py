@@ -6,9 +6,10 @@ x is about scale * level, level in -top..top-1; the element of the greatest magn
 from __future__ import annotations
 
 from edgec.formats.gguf.lanes.compiled import ONE, ZERO, compiled, scratch
+from edgec.formats.gguf.lanes.memory import load, store
 from edgec.formats.gguf.lanes.rounding import nearest_level
 from edgec.formats.gguf.lanes.tile import find_seen_peak, load_tile, sum_rows, weigh
-from edgec.formats.gguf.lanes.vector import WIDTH, choose, load, spread, store
+from edgec.formats.gguf.lanes.vector import WIDTH, choose, spread
 
 # Rows of the result (rows, sub-blocks). The best levels are those of inverse * x; inverse 0: a sub-block of zeros.
 SCALE, INVERSE, WEIGHT = range(3)

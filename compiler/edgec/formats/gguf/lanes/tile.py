@@ -11,8 +11,9 @@ from enum import IntEnum
 import numpy as np
 
 from edgec.formats.gguf.lanes.compiled import SMALLEST_MAGNITUDE, ZERO, compiled, scratch
+from edgec.formats.gguf.lanes.memory import COLUMNS, load, load_columns, store
 from edgec.formats.gguf.lanes.rounding import magnitude
-from edgec.formats.gguf.lanes.vector import COLUMNS, WIDTH, choose, load, load_columns, spread, square_root, store
+from edgec.formats.gguf.lanes.vector import WIDTH, choose, spread, square_root
 
 
 class Weights(IntEnum):
