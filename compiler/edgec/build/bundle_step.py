@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,8 @@ def _write(
     folder = runner.store.root / "packaging" / plan.bundle_name
     files = [_small(folder, name, plan.source.header.files[name], kind) for name, kind in _carried(plan)]
     files.append(_small(folder, REPORT_FILE, page, "doc"))
+    for emitted in plan.deployment.values():
+        files += [_small(folder, name, data, "code") for name, data in sorted(emitted.files.items())]
     artifacts = []
     for artifact in plan.artifacts:
         weights = _weights(artifact, runner.result(f"compile {artifact.name}"))
@@ -117,6 +120,7 @@ def _carried(plan: Plan) -> list[tuple[str, MediaKind]]:
 
 def _small(folder: Path, name: str, data: bytes, kind: MediaKind) -> BundleFile:
     path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, data)
     return BundleFile(name, path, kind, sha256_bytes(data), len(data))
 
@@ -134,7 +138,8 @@ def _content(
     plan: Plan, files: tuple[BundleFile, ...], artifacts: tuple[BundleArtifact, ...], proofs: tuple[Proof, ...]
 ) -> BundleContent:
     recipe = plan.loaded.recipe
-    not_verified = {n.what: n.model_dump(mode="json") for p in proofs for n in p.not_verified}
+    claims = [p.not_verified for p in proofs] + [e.not_verified for e in plan.deployment.values()]
+    not_verified = {n.what: n.model_dump(mode="json") for n in chain.from_iterable(claims)}
     return BundleContent(
         name=recipe.name,
         version=recipe.version,
@@ -147,6 +152,7 @@ def _content(
         licence=plan.source.header.identity.licence,
         model=_model_facts(plan),
         artifacts=artifacts,
+        deployment={name: emitted.facts for name, emitted in plan.deployment.items()},
         proofs=tuple(p.model_dump(mode="json") for p in proofs),
         not_verified=tuple(not_verified[k] for k in sorted(not_verified)),
         tools=made_with(),

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from edgec import __version__
+from edgec.deploy.model import Emitted
 from edgec.documents.canonical import sha256_bytes
 from edgec.plan.gguf import GgufPlan
 from edgec.plan.keys import action_key, model_key, source_key
@@ -56,6 +57,7 @@ class ActionGraph:
     store: ActionStore
     bundle_stands: bool
     signer: Signer
+    deployment: Mapping[str, Emitted]
     _actions: dict[str, Action] = field(default_factory=dict)
 
     def make(self, artifacts: tuple[GgufPlan, ...]) -> tuple[Action, ...]:
@@ -199,6 +201,9 @@ class ActionGraph:
             "target": _plain(self.target),
             "key": self.signer.fingerprint,
             "summaries": {a.name: asdict(a.summary) for a in artifacts},
+            "deployment": {
+                path: sha256_bytes(data) for e in self.deployment.values() for path, data in e.files.items()
+            },
         }
         self._add(
             _Draft(

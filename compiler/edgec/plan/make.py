@@ -11,6 +11,7 @@ from pathlib import Path
 from edgec.errors import Diagnostic, InputError, ToolError
 from edgec.events import Reporter, silent
 from edgec.plan.actions import ActionGraph
+from edgec.plan.deploy import plan_deployment
 from edgec.plan.fit import disk_need
 from edgec.plan.gguf import GgufPlan, plan_gguf
 from edgec.plan.plan import Plan, PlannedSource, Signer
@@ -50,7 +51,8 @@ def make_plan(
     `bundle_stands`: whether the bundle of exactly this build stands in its place already (see `build_fingerprint`).
     """
     artifacts = _artifacts(loaded, target, source)
-    graph = ActionGraph(loaded, target, source, store, bundle_stands, signer)
+    deployment = plan_deployment(loaded, target, source.header, artifacts)
+    graph = ActionGraph(loaded, target, source, store, bundle_stands, signer, deployment)
     return Plan(
         loaded=loaded,
         target=target,
@@ -60,6 +62,7 @@ def make_plan(
         disk=disk_need(target, bundle_bytes=sum(a.layout.size_bytes for a in artifacts)),
         bundle_name=bundle_name(loaded, target),
         signer=signer,
+        deployment=deployment,
     )
 
 
