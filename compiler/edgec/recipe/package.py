@@ -10,21 +10,46 @@ from pydantic import Field
 from edgec.recipe.document import Document, RelativePath
 
 
+class TritonPorts(Document):
+    """The server's ports on the device; the environment of start.sh can choose others."""
+
+    http: int = Field(8000, ge=1, le=65535, description="HTTP: health, inference, generation.")
+    grpc: int = Field(8001, ge=1, le=65535, description="gRPC: the same, with streams of responses.")
+    metrics: int = Field(8002, ge=1, le=65535, description="Prometheus metrics.")
+
+
 class TritonPackage(Document):
     """A Triton model repository around the model."""
 
     model_name: str | None = Field(None, description="The model's name in Triton. Default: the recipe's name.")
-    version: int = Field(1, ge=1, description="The version folder. A higher one takes over from a lower one.")
+    version: int = Field(
+        1, ge=1, le=2**31 - 1, description="The version folder. A higher one takes over from a lower one."
+    )
     served_versions: int = Field(
-        1, ge=1, description="How many of the newest versions in the repository are served at once (gray release)."
+        1,
+        ge=1,
+        le=16,
+        description="How many of the newest versions in the repository are served at once (gray release).",
     )
     max_batch_size: int = Field(
-        8, ge=1, description="Embeddings: texts in one request. Text generation takes one prompt per request."
+        8,
+        ge=1,
+        le=4096,
+        description="Embeddings: texts in one request; reranking: documents. Text generation takes one prompt per "
+        "request.",
     )
-    max_tokens: int = Field(512, ge=1, description="Text generation: new tokens when a request does not say.")
-    queue_size: int = Field(64, ge=1, description="Requests that wait at most; more are refused at once.")
-    queue_timeout_ms: int = Field(60_000, ge=1, description="How long a request waits at most before it is refused.")
+    max_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Text generation: new tokens when a request does not say. Default: 512, or half of the context "
+        "where that is less.",
+    )
+    queue_size: int = Field(64, ge=1, le=2**31 - 1, description="Requests that wait at most; more are refused at once.")
+    queue_timeout_ms: int = Field(
+        60_000, ge=1, le=2**31 - 1, description="How long a request waits at most before it is refused."
+    )
     warm_up: bool = Field(True, description="Run one request when the model is loaded, before it is ready.")
+    ports: TritonPorts = Field(TritonPorts(), description="The server's ports, if the environment does not say.")
 
 
 class LocalText(Document):

@@ -23,13 +23,13 @@ class SharedParameters:
     `parallel`: sequences decoded at once; each has the whole context. `max_tokens`: new tokens when a request does not
     say (decoders only). `queue_size`, `queue_timeout_ms`: of requests that wait in model.py, which takes them from
     Triton at once (decoders only; elsewhere Triton's own queue policy holds). `max_documents`: of one request
-    (rerankers only). `warm_up`: run a real request before the model is ready.
+    (rerankers only). `warm_up`: run a real request before the model is ready (decoders only; Triton warms up the others).
     """
 
     kind: Literal["decoder", "encoder", "reranker"]
     parallel: int
     threads: int
-    warm_up: bool
+    warm_up: bool | None = None
     max_tokens: int | None = None
     queue_size: int | None = None
     queue_timeout_ms: int | None = None
