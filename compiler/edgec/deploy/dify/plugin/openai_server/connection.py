@@ -11,7 +11,6 @@ from typing import Any
 import requests
 from dify_plugin import DifyPluginEnv
 from dify_plugin.errors.model import InvokeAuthorizationError, InvokeBadRequestError
-from requests.auth import AuthBase
 
 from openai_server import failures
 from openai_server.address import Address, read_address
@@ -27,18 +26,6 @@ _RETRY_S = 1.0
 _PIECE_BYTES = 65536
 
 Json = dict[str, Any]
-
-
-class _Key(AuthBase):
-    """The API key as a bearer token, or nothing without one. Setting it keeps requests from asking ~/.netrc."""
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self.key:
-            request.headers["Authorization"] = f"Bearer {self.key}"
-        return request
 
 
 class Connection:
@@ -99,13 +86,19 @@ class Connection:
         url, limit_s = self.address.url(path), timeout_s or float(DifyPluginEnv().MAX_REQUEST_TIMEOUT)
         try:
             return requests.post(
-                url, json=body, auth=_Key(self.key), stream=stream, allow_redirects=False,
+                url, json=body, auth=self._authorize, stream=stream, allow_redirects=False,
                 timeout=(min(_CONNECT_TIMEOUT_S, limit_s), limit_s),
             )  # fmt: skip
         except requests.ReadTimeout as error:
             raise failures.silent(url, limit_s) from error
         except requests.RequestException as error:
             raise failures.unreachable(self.address, error) from error
+
+    def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Adds the key, if there is one. With this in its place, requests does not look for one in ~/.netrc."""
+        if self.key:
+            request.headers["Authorization"] = f"Bearer {self.key}"
+        return request
 
     @staticmethod
     def _object(url: str, response: requests.Response) -> Json:

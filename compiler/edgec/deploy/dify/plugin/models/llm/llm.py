@@ -1,6 +1,6 @@
 """The bundle's language models, by the server's `/v1/chat/completions`."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 from dify_plugin import LargeLanguageModel
@@ -62,7 +62,7 @@ class EdgeLanguageModel(ServerModel, LargeLanguageModel):
             Connection.of(credentials), chat_messages(prompt_messages, features), chat_tools(tools, features)
         )
 
-    def validate_credentials(self, model: str, credentials: dict[str, Any]) -> None:
+    def validate_credentials(self, model: str, credentials: Mapping[str, Any]) -> None:
         """Asks for one token. `/health` and `/v1/models` would answer without the key, too."""
         body = {"model": model, "messages": [{"role": "user", "content": "ping"}], "max_tokens": 1}
         with validating(model):
@@ -71,7 +71,7 @@ class EdgeLanguageModel(ServerModel, LargeLanguageModel):
             if not answer.get("choices"):
                 raise failures.not_understood(connection.address.url(_CHAT), "the answer holds no message")
 
-    def _features(self, model: str, credentials: dict[str, Any]) -> set[ModelFeature]:
+    def _features(self, model: str, credentials: Mapping[str, Any]) -> set[ModelFeature]:
         schema = self.get_model_schema(model, credentials)
         return set(schema.features or ()) if schema else set()
 

@@ -5,6 +5,7 @@ Rule: a score is the probability that a document answers the query. llama.cpp gi
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from dify_plugin import RerankModel
@@ -44,7 +45,7 @@ class EdgeRerankModel(ServerModel, RerankModel):
         kept = [doc for doc in ranked if score_threshold is None or doc.score >= score_threshold]
         return RerankResult(model=model, docs=kept[:top_n] if top_n is not None else kept)
 
-    def validate_credentials(self, model: str, credentials: dict[str, Any]) -> None:
+    def validate_credentials(self, model: str, credentials: Mapping[str, Any]) -> None:
         """Asks for the score of one document."""
         with validating(model):
             connection = Connection.of(credentials)

@@ -1,6 +1,7 @@
 """The bundle's embedding models, by the server's `/v1/embeddings`."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from dify_plugin import TextEmbeddingModel
@@ -42,7 +43,7 @@ class EdgeTextEmbeddingModel(ServerModel, TextEmbeddingModel):
         """Tokens of each text by the server's tokenizer; a rough guess where it cannot be asked."""
         return tokens.count_texts(Connection.of(credentials), texts)
 
-    def validate_credentials(self, model: str, credentials: dict[str, Any]) -> None:
+    def validate_credentials(self, model: str, credentials: Mapping[str, Any]) -> None:
         """Asks for the embedding of a word."""
         with validating(model):
             connection = Connection.of(credentials)
