@@ -15,8 +15,9 @@ from edgec.formats.gguf.imatrix_file import Imatrix, read_imatrix
 from edgec.formats.gguf.sink import CompiledGguf, GgufJob
 from edgec.plan.gguf import GgufPlan
 from edgec.plan.model import Action
-from edgec.prove.gguf import prove_decoder, prove_encoder
+from edgec.prove.gguf import prove_gguf
 from edgec.prove.model import Check, Proof, TensorError
+from edgec.prove.subject import Subject
 from edgec.source.place import placed_in
 from edgec.source.unchanged import file_changed
 from edgec.store.actions import Result, Workspace
@@ -97,21 +98,19 @@ def run_prove(context: StepContext, action: Action, work: Workspace) -> Result:
     recipe = context.plan.loaded.recipe
     held_out = recipe.prove.held_out
     text = None if held_out is None else context.text(held_out, "held-out text", action.inputs["held_out"])
-    prove = prove_decoder if artifact.mapped.kind == "decoder" else prove_encoder
-    proof = prove(
-        first_file(compiled),
-        first_file(reference),
+    subject = Subject(
         name=artifact.name,
+        artifact=first_file(compiled),
+        reference=first_file(reference),
         tokenizer_files=context.plan.source.header.files,
         held_out_text=text,
         scheme=artifact.scheme,
         settings=recipe.prove,
         vocabulary=artifact.vocabulary,
         tensors=_errors(compiled),
-        report=context.report,
-        action=action.name,
         logs=context.logs,
     )
+    proof = prove_gguf(artifact.mapped.kind, subject, context.report, action.name)
     refuse_failed(proof)
     write_file(work.folder / PROOF_FILE, canonical_json(proof.model_dump(mode="json")))
     return work.commit({PROOF_FILE: None}, {})

@@ -214,6 +214,9 @@ class Prove(Document):
     min_cosine: float | None = Field(
         None, ge=0, le=1, description="Encoders: smallest allowed cosine of any embedding with the unquantized model's."
     )
+    max_score_error: float | None = Field(
+        None, gt=0, description="Rerankers: largest allowed error of the scores, as a share of their spread."
+    )
 
 
 class Sign(Document):
