@@ -39,7 +39,8 @@ class Answer:
         message = choice.get("delta") or choice.get("message") or {}
         for position, call in enumerate(message.get("tool_calls") or []):
             self._call(call, position)
-        return self._shown(message.get("reasoning_content") or "", message.get("content") or "")
+        text = message.get("content") or choice.get("text") or ""
+        return self._shown(message.get("reasoning_content") or "", text)
 
     def close(self) -> str:
         """The text that ends the answer: a model that was cut off in its thoughts leaves them open."""

@@ -42,6 +42,11 @@ def chat_messages(messages: Sequence[PromptMessage], features: set[ModelFeature]
     return [_message(message, features) for message in messages]
 
 
+def plain_prompt(messages: Sequence[PromptMessage]) -> str:
+    """The prompt for a model without a chat template: the texts of the messages, one after the other."""
+    return "\n\n".join(message.get_text_content() for message in messages)
+
+
 def chat_parameters(parameters: dict[str, Any]) -> Json:
     """The parameters of a request: Dify's, with its `response_format` and `json_schema` as the server wants them."""
     chosen = {name: value for name, value in parameters.items() if name not in ("response_format", "json_schema")}

@@ -4,6 +4,7 @@ Rule: never by the SDK's gpt2, which it downloads from the internet. A count mus
 shows what is wrong with the server.
 """
 
+import json
 import math
 
 from dify_plugin.errors.model import InvokeError
@@ -34,18 +35,20 @@ def count_texts(connection: Connection, texts: list[str]) -> list[int]:
     return counts
 
 
-def count_chat(connection: Connection, messages: list[Json], tools: list[Json]) -> int:
-    """The tokens of a prompt, by the model's own chat template."""
+def count_prompt(connection: Connection, prompt: Json) -> int:
+    """The tokens of a prompt: of `messages`, with `tools`, by the model's own chat template, or of a plain `prompt`."""
+    if "prompt" in prompt:
+        return count_texts(connection, [prompt["prompt"]])[0]
     try:
-        reply = connection.ask("/apply-template", {"messages": messages, "tools": tools}, timeout_s=_TIMEOUT_S)
+        text = connection.ask("/apply-template", prompt, timeout_s=_TIMEOUT_S).get("prompt")
     except InvokeError:
-        reply = {}
-    prompt = reply.get("prompt")
-    counted = _tokenized(connection, prompt) if isinstance(prompt, str) else None
+        text = None
+    counted = _tokenized(connection, text) if isinstance(text, str) else None
     if counted is not None:
         return counted
-    texts = [str(message.get("content") or "") for message in messages] + [str(tool) for tool in tools]
-    return sum(guess(text) + _TOKENS_PER_MESSAGE for text in texts)
+    shown = [str(message.get("content") or "") for message in prompt["messages"]]
+    shown += [json.dumps(tool, ensure_ascii=False) for tool in prompt.get("tools", [])]
+    return sum(guess(text) + _TOKENS_PER_MESSAGE for text in shown)
 
 
 def cut(connection: Connection, text: str, limit: int) -> str:

@@ -1,20 +1,25 @@
-"""The bundle's language models, by the server's `/v1/chat/completions`."""
+"""The bundle's language models, by the server's `/v1/chat/completions`, or `/v1/completions` without a chat template."""
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 from dify_plugin import LargeLanguageModel
 from dify_plugin.entities.model import ModelFeature
-from dify_plugin.entities.model.llm import LLMResultChunk, LLMResultChunkDelta
-from dify_plugin.entities.model.message import AssistantPromptMessage, PromptMessage, PromptMessageTool
+from dify_plugin.entities.model.llm import LLMMode, LLMResultChunk, LLMResultChunkDelta
+from dify_plugin.entities.model.message import (
+    AssistantPromptMessage,
+    PromptMessage,
+    PromptMessageTool,
+    UserPromptMessage,
+)
 from openai_server import failures, tokens
 from openai_server.answer import Answer
 from openai_server.calling import VALIDATION_PATIENCE_S, ServerModel, validating
-from openai_server.chat import chat_messages, chat_parameters, chat_tools
+from openai_server.chat import chat_messages, chat_parameters, chat_tools, plain_prompt
 from openai_server.connection import Connection, Json
 from typing_extensions import override
 
-_CHAT = "/v1/chat/completions"
+_CHAT, _COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 
 
 class EdgeLanguageModel(ServerModel, LargeLanguageModel):
@@ -33,21 +38,15 @@ class EdgeLanguageModel(ServerModel, LargeLanguageModel):
         user: str | None = None,
     ) -> Generator[LLMResultChunk, None, None]:
         connection = Connection.of(credentials)
-        features = self._features(model, credentials)
-        body: Json = {
-            "model": model,
-            "messages": chat_messages(prompt_messages, features),
-            **chat_parameters(model_parameters),
-        }
-        if given := chat_tools(tools, features):
-            body |= {"tools": given, "tool_choice": "auto"}
+        path, prompt = self._prompt(model, credentials, prompt_messages, tools)
+        body = {"model": model, **prompt, **chat_parameters(model_parameters)}
         if stop:
             body["stop"] = stop
         if stream:
             # Without it the server counts no tokens, and Dify shows 0.
             body |= {"stream": True, "stream_options": {"include_usage": True}}
-        payloads = connection.stream(_CHAT, body) if stream else iter([connection.ask(_CHAT, body)])
-        return self._chunks(model, credentials, body, connection, payloads)
+        payloads = connection.stream(path, body) if stream else iter([connection.ask(path, body)])
+        return self._chunks(model, credentials, prompt, payloads)
 
     def get_num_tokens(
         self,
@@ -57,26 +56,36 @@ class EdgeLanguageModel(ServerModel, LargeLanguageModel):
         tools: list[PromptMessageTool] | None = None,
     ) -> int:
         """Tokens of the prompt as the server would build it; a rough guess where it cannot be asked."""
-        features = self._features(model, credentials)
-        return tokens.count_chat(
-            Connection.of(credentials), chat_messages(prompt_messages, features), chat_tools(tools, features)
-        )
+        _, prompt = self._prompt(model, credentials, prompt_messages, tools)
+        return tokens.count_prompt(Connection.of(credentials), prompt)
 
     def validate_credentials(self, model: str, credentials: Mapping[str, Any]) -> None:
         """Asks for one token. `/health` and `/v1/models` would answer without the key, too."""
-        body = {"model": model, "messages": [{"role": "user", "content": "ping"}], "max_tokens": 1}
+        path, prompt = self._prompt(model, credentials, [UserPromptMessage(content="ping")], None)
         with validating(model):
             connection = Connection.of(credentials)
-            answer = connection.ask(_CHAT, body, patience_s=VALIDATION_PATIENCE_S)
+            answer = connection.ask(path, {"model": model, "max_tokens": 1, **prompt}, patience_s=VALIDATION_PATIENCE_S)
             if not answer.get("choices"):
-                raise failures.not_understood(connection.address.url(_CHAT), "the answer holds no message")
+                raise failures.not_understood(connection.address.url(path), "the answer holds no message")
 
-    def _features(self, model: str, credentials: Mapping[str, Any]) -> set[ModelFeature]:
+    def _prompt(
+        self,
+        model: str,
+        credentials: Mapping[str, Any],
+        messages: Sequence[PromptMessage],
+        tools: Sequence[PromptMessageTool] | None,
+    ) -> tuple[str, Json]:
+        """Where to send what. Raises InvokeBadRequestError for what the model cannot take."""
         schema = self.get_model_schema(model, credentials)
-        return set(schema.features or ()) if schema else set()
+        features: set[ModelFeature] = set(schema.features or ()) if schema else set()
+        given = chat_tools(tools, features)
+        if self.get_model_mode(model, credentials) is LLMMode.COMPLETION:
+            return _COMPLETIONS, {"prompt": plain_prompt(messages)}
+        chat: Json = {"messages": chat_messages(messages, features)}
+        return _CHAT, chat | ({"tools": given, "tool_choice": "auto"} if given else {})
 
     def _chunks(
-        self, model: str, credentials: dict[str, Any], body: Json, connection: Connection, payloads: Iterator[Json]
+        self, model: str, credentials: dict[str, Any], prompt: Json, payloads: Iterator[Json]
     ) -> Generator[LLMResultChunk, None, None]:
         """Text as it comes; then the tool calls, whole; then the reason of the end and the usage."""
         answer, index, length = Answer(), 0, 0
@@ -84,12 +93,17 @@ class EdgeLanguageModel(ServerModel, LargeLanguageModel):
             if text := answer.grow(payload):
                 yield _chunk(model, index, AssistantPromptMessage(content=text))
                 index, length = index + 1, length + tokens.guess(text)
+        connection = Connection.of(credentials)
         if answer.finish_reason is None:
-            raise failures.broken_off(connection.address.url(_CHAT))
-        last = AssistantPromptMessage(content=answer.close(), tool_calls=_tool_calls(answer))
+            raise failures.broken_off(connection.address.root)
         used = answer.usage
-        prompt = used.get("prompt_tokens") or tokens.count_chat(connection, body["messages"], body.get("tools", []))
-        usage = self._calc_response_usage(model, credentials, prompt, used.get("completion_tokens") or length)
+        usage = self._calc_response_usage(
+            model,
+            credentials,
+            used.get("prompt_tokens") or tokens.count_prompt(connection, prompt),
+            used.get("completion_tokens") or length,
+        )
+        last = AssistantPromptMessage(content=answer.close(), tool_calls=_tool_calls(answer))
         delta = LLMResultChunkDelta(index=index, message=last, finish_reason=answer.finish_reason, usage=usage)
         yield LLMResultChunk(model=model, delta=delta)
 
