@@ -23,7 +23,7 @@ from edgec.deploy.triton.interface import (
 from edgec.deploy.triton.model_config import DynamicBatching, ModelConfig, Queue, WarmUp, WarmUpInput
 from edgec.deploy.triton.parameters import TO_BUNDLE_ROOT, VERSION_FILE, SharedParameters, VersionParameters
 from edgec.deploy.triton.repository import Model
-from edgec.deploy.triton.templates import plain
+from edgec.deploy.triton.templates import python_files
 from edgec.recipe.package import TritonPackage
 
 # How long the first text of a batch waits for others: short beside the time that one text takes on a small CPU.
@@ -68,7 +68,7 @@ def llama_cpp_model(settings: TritonPackage, model: ServedModel) -> Model:
         parameters=_shared(settings, model).texts(),
     )
     files = {
-        f"{settings.version}/model.py": plain("llama_cpp/model.py"),
+        **{f"{settings.version}/{name}": data for name, data in python_files("llama_cpp").items()},
         f"{settings.version}/{VERSION_FILE}": _json(_version(model).texts()),
     }
     for one in config.warm_up:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -64,3 +65,9 @@ def plain(name: str) -> bytes:
     """The file `name` beside the templates, as it is."""
     source, _, _ = _ENVIRONMENT.loader.get_source(_ENVIRONMENT, name)  # type: ignore[union-attr]
     return source.encode()
+
+
+def python_files(folder: str) -> dict[str, bytes]:
+    """The Python files of `folder` beside the templates, as they are, by name."""
+    found = resources.files(__package__).joinpath(folder).iterdir()
+    return {file.name: file.read_bytes() for file in sorted(found, key=lambda f: f.name) if file.name.endswith(".py")}
