@@ -12,12 +12,14 @@ from edgec.build.built import Built, beside, built_from, facts_of, report_path, 
 from edgec.build.gguf_steps import QualityError, load_proof
 from edgec.build.report_data import report_data
 from edgec.build.run import Runner
+from edgec.build.signers import BuildKeys
 from edgec.bundle.content import BundleArtifact, BundleContent, BundleFile, MediaKind
-from edgec.bundle.keyfile import SigningKey
 from edgec.bundle.write import FileChangedError, write_bundle
+from edgec.deploy.dify.emit import seal
+from edgec.deploy.model import Emitted
 from edgec.documents.canonical import sha256_bytes
 from edgec.errors import Diagnostic
-from edgec.events import ActionFinished, ActionStarted
+from edgec.events import ActionFinished, ActionStarted, Note
 from edgec.plan.gguf import GgufPlan
 from edgec.plan.keys import builder_platform, made_with
 from edgec.plan.plan import Plan
@@ -46,7 +48,7 @@ def run_bundle(
     runner: Runner,
     standing: StandingFolders,
     *,
-    key: SigningKey,
+    keys: BuildKeys,
     destination: Path,
     archive: Path | None,
     fingerprint: str,
@@ -65,12 +67,12 @@ def run_bundle(
             packaging = time.monotonic()
             runner.report(ActionStarted(action.name, action.kind, action.reason))
             try:
-                facts = _write(runner, proofs, key, destination, archive)
+                facts = _write(runner, proofs, keys, destination, archive)
             except FileChangedError as changed:
                 # Once: a disk that spoils the same file again is a matter for a person.
                 if not runner.discard(changed.file):
                     raise
-                facts = _write(runner, _proofs(runner, destination), key, destination, archive)
+                facts = _write(runner, _proofs(runner, destination), keys, destination, archive)
             for path in beside(destination, archive):
                 standing.remember(path, fingerprint, facts)
     now = time.monotonic()
@@ -93,14 +95,17 @@ def _proofs(runner: Runner, destination: Path) -> tuple[Proof, ...]:
 
 
 def _write(
-    runner: Runner, proofs: tuple[Proof, ...], key: SigningKey, destination: Path, archive: Path | None
+    runner: Runner, proofs: tuple[Proof, ...], keys: BuildKeys, destination: Path, archive: Path | None
 ) -> Mapping[str, Any]:
     plan = runner.plan
     page = render_report(report_data(plan, proofs)).encode()
     folder = runner.store.root / "packaging" / plan.bundle_name
     files = [_small(folder, name, plan.source.header.files[name], kind) for name, kind in _carried(plan)]
     files.append(_small(folder, REPORT_FILE, page, "doc"))
-    for emitted in plan.deployment.values():
+    deployment = _sealed(plan, keys)
+    if plan.dify_signer is not None and plan.dify_signer.is_development:
+        runner.report(Note("the Dify package is signed with a development key; make one with `edgec dify keygen`"))
+    for emitted in deployment.values():
         files += [_small(folder, name, data, "code") for name, data in sorted(emitted.files.items())]
     artifacts = []
     for artifact in plan.artifacts:
@@ -108,10 +113,18 @@ def _write(
         files += weights
         names = tuple(w.path_in_bundle for w in weights)
         artifacts.append(BundleArtifact(artifact.name, artifact.settings.format, artifact.scheme, names))
-    content = _content(plan, tuple(files), tuple(artifacts), proofs)
-    info = write_bundle(content, destination, key=key, report=runner.report, archive=archive)
+    content = _content(plan, tuple(files), tuple(artifacts), proofs, deployment)
+    info = write_bundle(content, destination, key=keys.bundle, report=runner.report, archive=archive)
     write_file(report_path(destination), page)
     return facts_of(plan, proofs, info.digest, info.size_bytes)
+
+
+def _sealed(plan: Plan, keys: BuildKeys) -> dict[str, Emitted]:
+    """What the emitters made, the Dify package signed."""
+    deployment = dict(plan.deployment)
+    if "dify" in deployment and keys.dify is not None and keys.dify_signer is not None:
+        deployment["dify"] = seal(deployment["dify"], keys.dify, is_development=keys.dify_signer.is_development)
+    return deployment
 
 
 def _carried(plan: Plan) -> list[tuple[str, MediaKind]]:
@@ -135,10 +148,14 @@ def _weights(artifact: GgufPlan, compiled: Result) -> list[BundleFile]:
 
 
 def _content(
-    plan: Plan, files: tuple[BundleFile, ...], artifacts: tuple[BundleArtifact, ...], proofs: tuple[Proof, ...]
+    plan: Plan,
+    files: tuple[BundleFile, ...],
+    artifacts: tuple[BundleArtifact, ...],
+    proofs: tuple[Proof, ...],
+    deployment: Mapping[str, Emitted],
 ) -> BundleContent:
     recipe = plan.loaded.recipe
-    claims = [p.not_verified for p in proofs] + [e.not_verified for e in plan.deployment.values()]
+    claims = [p.not_verified for p in proofs] + [e.not_verified for e in deployment.values()]
     not_verified = {n.what: n.model_dump(mode="json") for n in chain.from_iterable(claims)}
     return BundleContent(
         name=recipe.name,
@@ -152,7 +169,7 @@ def _content(
         licence=plan.source.header.identity.licence,
         model=_model_facts(plan),
         artifacts=artifacts,
-        deployment={name: emitted.facts for name, emitted in plan.deployment.items()},
+        deployment={name: emitted.facts for name, emitted in deployment.items()},
         proofs=tuple(p.model_dump(mode="json") for p in proofs),
         not_verified=tuple(not_verified[k] for k in sorted(not_verified)),
         tools=made_with(),

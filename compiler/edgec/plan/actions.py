@@ -58,6 +58,7 @@ class ActionGraph:
     bundle_stands: bool
     signer: Signer
     deployment: Mapping[str, Emitted]
+    dify_signer: Signer | None
     _actions: dict[str, Action] = field(default_factory=dict)
 
     def make(self, artifacts: tuple[GgufPlan, ...]) -> tuple[Action, ...]:
@@ -200,6 +201,7 @@ class ActionGraph:
             "recipe": self.loaded.document,
             "target": _plain(self.target),
             "key": self.signer.fingerprint,
+            "dify_key": None if self.dify_signer is None else self.dify_signer.fingerprint,
             "summaries": {a.name: asdict(a.summary) for a in artifacts},
             "deployment": {
                 path: sha256_bytes(data) for e in self.deployment.values() for path, data in e.files.items()

@@ -42,7 +42,7 @@ def plan_deployment(
     if package.triton is not None and model.device.arch not in _NO_SERVERS:
         mistakes += triton.refuse(package.triton, model)
     if package.dify is not None:
-        mistakes += dify.refuse(package.dify, model)
+        mistakes += dify.refuse(package.dify, model, loaded.resolve)
     if mistakes:
         raise InputError(*(Diagnostic(m.message, m.hint, loaded.marked.place(*m.at).span) for m in mistakes))
     if package.triton is not None and model.device.arch not in _NO_SERVERS:

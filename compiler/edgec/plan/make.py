@@ -45,6 +45,7 @@ def make_plan(
     *,
     bundle_stands: bool,
     signer: Signer,
+    dify_signer: Signer | None = None,
 ) -> Plan:
     """The plan of a checked recipe. Raises InputError when the model is not supported; see also `refuse_misfits`.
 
@@ -52,7 +53,7 @@ def make_plan(
     """
     artifacts = _artifacts(loaded, target, source)
     deployment = plan_deployment(loaded, target, source.header, artifacts)
-    graph = ActionGraph(loaded, target, source, store, bundle_stands, signer, deployment)
+    graph = ActionGraph(loaded, target, source, store, bundle_stands, signer, deployment, dify_signer)
     return Plan(
         loaded=loaded,
         target=target,
@@ -63,6 +64,7 @@ def make_plan(
         bundle_name=bundle_name(loaded, target),
         signer=signer,
         deployment=deployment,
+        dify_signer=dify_signer,
     )
 
 

@@ -37,7 +37,8 @@ class Signer:
 class Plan:
     """Everything `edgec build` will do. `actions` are in an order that respects `needs`; `disk` is the device's.
 
-    `deployment`: what each emitter of the recipe's `package:` made, by its name.
+    `deployment`: what each emitter of the recipe's `package:` made, by its name. `dify_signer`: who will sign the Dify
+    package, None without one.
     """
 
     loaded: LoadedRecipe
@@ -49,6 +50,7 @@ class Plan:
     bundle_name: str
     signer: Signer
     deployment: Mapping[str, Emitted]
+    dify_signer: Signer | None = None
 
     @property
     def to_run(self) -> tuple[Action, ...]:
