@@ -24,6 +24,7 @@ class ToolCall:
 class Answer:
     """What has come so far. `finish_reason`: None while more may come; `usage`: the server's own counts."""
 
+    text: str = ""
     finish_reason: str | None = None
     usage: Json = field(default_factory=dict)
     tool_calls: dict[int, ToolCall] = field(default_factory=dict)
@@ -40,7 +41,9 @@ class Answer:
         for position, call in enumerate(message.get("tool_calls") or []):
             self._call(call, position)
         text = message.get("content") or choice.get("text") or ""
-        return self._shown(message.get("reasoning_content") or "", text)
+        shown = self._shown(message.get("reasoning_content") or "", text)
+        self.text += shown
+        return shown
 
     def close(self) -> str:
         """The text that ends the answer: a model that was cut off in its thoughts leaves them open."""

@@ -1,4 +1,4 @@
-"""The bundle's language models, by the server's `/v1/chat/completions`, or `/v1/completions` without a chat template."""
+"""The bundle's language models, by `/v1/chat/completions`, or `/v1/completions` without a chat template."""
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
@@ -42,11 +42,11 @@ class EdgeLanguageModel(ServerModel, LargeLanguageModel):
         body = {"model": model, **prompt, **chat_parameters(model_parameters)}
         if stop:
             body["stop"] = stop
-        if stream:
-            # Without it the server counts no tokens, and Dify shows 0.
-            body |= {"stream": True, "stream_options": {"include_usage": True}}
-        payloads = connection.stream(path, body) if stream else iter([connection.ask(path, body)])
-        return self._chunks(model, credentials, prompt, payloads)
+        if not stream:
+            return self._whole(model, credentials, prompt, connection.ask(path, body))
+        # Without this option the server counts no tokens, and Dify shows 0.
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        return self._pieces(model, credentials, prompt, connection.stream(path, body))
 
     def get_num_tokens(
         self,
@@ -84,32 +84,42 @@ class EdgeLanguageModel(ServerModel, LargeLanguageModel):
         chat: Json = {"messages": chat_messages(messages, features)}
         return _CHAT, chat | ({"tools": given, "tool_choice": "auto"} if given else {})
 
-    def _chunks(
+    def _whole(
+        self, model: str, credentials: dict[str, Any], prompt: Json, payload: Json
+    ) -> Generator[LLMResultChunk, None, None]:
+        """One chunk with everything: many releases of Dify look at the first one only."""
+        answer = Answer()
+        text = answer.grow(payload) + answer.close()
+        yield self._last(model, credentials, prompt, answer, text)
+
+    def _pieces(
         self, model: str, credentials: dict[str, Any], prompt: Json, payloads: Iterator[Json]
     ) -> Generator[LLMResultChunk, None, None]:
-        """Text as it comes; then the tool calls, whole; then the reason of the end and the usage."""
-        answer, index, length = Answer(), 0, 0
+        """Text as it comes; then, whole, the tool calls, the reason of the end and the usage."""
+        answer, index = Answer(), 0
         for payload in payloads:
             if text := answer.grow(payload):
-                yield _chunk(model, index, AssistantPromptMessage(content=text))
-                index, length = index + 1, length + tokens.guess(text)
-        connection = Connection.of(credentials)
+                delta = LLMResultChunkDelta(index=index, message=AssistantPromptMessage(content=text))
+                yield LLMResultChunk(model=model, delta=delta)
+                index += 1
+        yield self._last(model, credentials, prompt, answer, answer.close(), index)
+
+    def _last(
+        self, model: str, credentials: dict[str, Any], prompt: Json, answer: Answer, text: str, index: int = 0
+    ) -> LLMResultChunk:
+        """The chunk that ends an answer. Raises InvokeServerUnavailableError for one that has no end."""
+        connection, used = Connection.of(credentials), answer.usage
         if answer.finish_reason is None:
             raise failures.broken_off(connection.address.root)
-        used = answer.usage
         usage = self._calc_response_usage(
             model,
             credentials,
             used.get("prompt_tokens") or tokens.count_prompt(connection, prompt),
-            used.get("completion_tokens") or length,
+            used.get("completion_tokens") or tokens.guess(answer.text),
         )
-        last = AssistantPromptMessage(content=answer.close(), tool_calls=_tool_calls(answer))
+        last = AssistantPromptMessage(content=text, tool_calls=_tool_calls(answer))
         delta = LLMResultChunkDelta(index=index, message=last, finish_reason=answer.finish_reason, usage=usage)
-        yield LLMResultChunk(model=model, delta=delta)
-
-
-def _chunk(model: str, index: int, message: AssistantPromptMessage) -> LLMResultChunk:
-    return LLMResultChunk(model=model, delta=LLMResultChunkDelta(index=index, message=message))
+        return LLMResultChunk(model=model, delta=delta)
 
 
 def _tool_calls(answer: Answer) -> list[AssistantPromptMessage.ToolCall]:
