@@ -12,13 +12,14 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from edgec.errors import InputError
 
 # Dify's MAX_PLUGIN_PACKAGE_SIZE, counted over the contents.
 MAX_BYTES = 52_428_800
 _MAX_NAME_BYTES = 512
+_MAX_DIRECTORY_BYTES = 8 << 20
 # The earliest time a zip can say.
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 _UTF8_NAME = 0x800
@@ -70,6 +71,22 @@ def write_package(package: PluginPackage) -> bytes:
     return sink.getvalue()
 
 
+def open_package(path: Path) -> PluginPackage:
+    """The package in the file `path`. Raises InputError."""
+    try:
+        with path.open("rb") as file:
+            # Compressed or not, nothing that Dify takes is longer than its limit and the zip's own directory.
+            data = file.read(MAX_BYTES + _MAX_DIRECTORY_BYTES + 1)
+    except FileNotFoundError:
+        raise _wrong("no such package", "name an existing `.difypkg` file", str(path)) from None
+    except OSError as error:
+        reason = f"the package cannot be read: {error.strerror}"
+        raise _wrong(reason, "check the path and its permissions", str(path)) from None
+    if len(data) > MAX_BYTES + _MAX_DIRECTORY_BYTES:
+        raise too_large(len(data), str(path))
+    return read_package(data, place=str(path))
+
+
 def read_package(data: bytes, *, place: str | None = None) -> PluginPackage:
     """The package in the zip `data`. Raises InputError for what Dify's daemon refuses or would read in another way."""
     try:
@@ -113,6 +130,8 @@ def _name(entry: zipfile.ZipInfo, place: str | None) -> str:
         raise _wrong("the package holds a file name that is not UTF-8", "pack the plugin again", place) from None
     if entry.flag_bits & _ENCRYPTED:
         raise _wrong(f"{name} is encrypted", "pack the plugin without a password", place)
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise _wrong(f"{name} is compressed in a way that Dify does not read", "pack the plugin with deflate", place)
     if name.endswith("/"):
         raise _wrong(f"the package holds the folder {name} as an entry", "pack files only: `zip -D`", place)
     path = PurePosixPath(name)
