@@ -29,6 +29,8 @@ from edgec.store.digests import NOT_HASHED, DigestCache
 from edgec.store.paths import CACHE_HINT, cache_home, config_home
 from edgec.store.standing import StandingFolders
 from edgec.target.model import Target
+from edgec.toolchain.environments import Environment, find_toolchain, install, remove
+from edgec.toolchain.inventory import Standing, dispensable, dispose, inventory
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class Workshop:
     def logs(self) -> Path:
         """Where the output of processes that failed is kept."""
         return self.cache / "logs"
+
+    @property
+    def toolchains(self) -> Path:
+        """Where the environments of external tools stand."""
+        return self.cache / "toolchains"
 
     @property
     def standing(self) -> StandingFolders:
@@ -172,6 +179,29 @@ def clean(
     if kept := len(entries) - len(removed):
         workshop.report(Note(f"a running build uses {kept} of the results; they stay"))
     return removed
+
+
+def clean_toolchains(workshop: Workshop, *, dry_run: bool = False) -> dict[str, int]:
+    """Removes environments of earlier locks, remains of killed installs and kept wheels; their bytes by name."""
+    found = dispensable(workshop.toolchains)
+    return {folder.name: size for folder, size in found.items() if dry_run or dispose(folder)}
+
+
+def toolchains(workshop: Workshop) -> tuple[Standing, ...]:
+    """Every toolchain edgec knows, and which are installed."""
+    return inventory(workshop.toolchains)
+
+
+def install_toolchain(name: str, workshop: Workshop) -> Environment:
+    """The environment of the toolchain, made if it is not there. Raises InputError (no such name), ToolError."""
+    log = workshop.logs / f"toolchain-{name}.log"
+    toolchain = find_toolchain(name)
+    return install(toolchain, workshop.toolchains, offline=workshop.offline, report=workshop.report, log=log)
+
+
+def remove_toolchain(name: str, workshop: Workshop) -> int:
+    """Removes the toolchain's environments and returns the bytes freed. Raises InputError, ToolError (in use)."""
+    return remove(find_toolchain(name), workshop.toolchains)
 
 
 def doctor(workshop: Workshop) -> tuple[Finding, ...]:

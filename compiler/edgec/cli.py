@@ -34,6 +34,7 @@ VERBS = {
     "dify": "Make keys for Dify packages, sign packages and verify them.",
     "keys": "Make, show and trust signing keys.",
     "targets": "List target profiles, or show one.",
+    "toolchain": "List, install or remove the external tools that some steps need.",
     "schema": "Print the JSON schema of recipes or targets.",
     "doctor": "Check this machine and edgec's installation.",
     "clean": "Remove stored results.",

@@ -78,17 +78,21 @@ def toolchains_folder() -> Path:
 
 def all_toolchains() -> tuple[Toolchain, ...]:
     """Every toolchain edgec knows, by name."""
-    return tuple(load_toolchain(path) for path in sorted(toolchains_folder().glob("*.yaml")))
+    return tuple(load_toolchain(toolchains_folder() / f"{name}.yaml") for name in _names())
 
 
 def find_toolchain(name: str) -> Toolchain:
     """The toolchain of that name. Raises InputError."""
-    names = [path.stem for path in sorted(toolchains_folder().glob("*.yaml"))]
+    names = _names()
     if name in names:
         return load_toolchain(toolchains_folder() / f"{name}.yaml")
     near = nearest(name, names)
     hint = f"did you mean `{near}`? Toolchains: " if near else "toolchains: "
     raise InputError.of(f"unknown toolchain {shown(name)}", hint=f"{hint}{listed(names)}")
+
+
+def _names() -> list[str]:
+    return sorted(path.stem for path in toolchains_folder().glob("*.yaml"))
 
 
 def load_toolchain(path: Path) -> Toolchain:

@@ -18,7 +18,7 @@ from edgec.documents.canonical import canonical_json
 from edgec.errors import ToolError
 from edgec.events import ActionFinished, ActionStarted, Note, Progress, Reporter
 from edgec.store.atomic import explained, free_bytes, fsync_folder, write_file
-from edgec.store.locks import exclusive, unless_held
+from edgec.store.locks import exclusive, shared, unless_held
 from edgec.store.paths import CACHE_HINT
 from edgec.store.remains import delete
 from edgec.toolchain.definition import Toolchain, this_platform
@@ -38,7 +38,7 @@ from edgec.toolchain.pip import Pip
 from edgec.toolchain.verification import verified_versions
 
 _STEPS = ("python", "wheels", "install", "verify")
-_PARTIAL = ".partial-"
+PARTIAL = ".partial-"
 _VENV_TIMEOUT_S = 300.0
 
 
@@ -91,6 +91,16 @@ def environment_folders(toolchain: Toolchain, root: Path) -> list[Path]:
     return sorted(p for p in root.glob(f"{name}-*") if p.is_dir() and p.name.rpartition("-")[0] == name)
 
 
+def wheels_folder(root: Path) -> Path:
+    """Where wheels are kept for the next install."""
+    return root / "wheels"
+
+
+def wheels_lock(root: Path) -> Path:
+    """The lock that those who use the kept wheels share."""
+    return root / "locks" / "wheels.use"
+
+
 def folder_bytes(folder: Path) -> int:
     """The size of all files in `folder`."""
     return sum(p.lstat().st_size for p in folder.rglob("*") if not p.is_dir())
@@ -98,7 +108,7 @@ def folder_bytes(folder: Path) -> int:
 
 def sweep(folder: Path) -> None:
     """Removes what killed installs of `folder` left; its work lock must be held. Raises OSError."""
-    for remains in folder.parent.glob(f"{_PARTIAL}{folder.name}-*"):
+    for remains in folder.parent.glob(f"{PARTIAL}{folder.name}-*"):
         # A pip that has just lost its edgec may still be dying in there.
         shutil.rmtree(remains, ignore_errors=True)
 
@@ -106,7 +116,7 @@ def sweep(folder: Path) -> None:
 def _delete_whole(folder: Path) -> None:
     """Removes an environment so that a kill leaves no half of it under its name. Raises OSError."""
     if folder.exists():
-        doomed = folder.with_name(f"{_PARTIAL}{folder.name}-removed")
+        doomed = folder.with_name(f"{PARTIAL}{folder.name}-removed")
         delete(doomed)
         folder.rename(doomed)
         delete(doomed)
@@ -122,11 +132,11 @@ def _make(
     def step(name: str, detail: str) -> None:
         report(Progress(action, _STEPS.index(name), len(_STEPS), "steps", detail))
 
-    with _partial(folder) as partial:
+    with _partial(folder) as partial, shared(wheels_lock(folder.parent), hint=CACHE_HINT):
         step("python", "making the environment")
         venv = ["venv", str(partial)]
         run_module(interpreter.path, venv, log=log, timeout_s=_VENV_TIMEOUT_S, env=dict(os.environ))
-        pip = Pip(toolchain, partial / "bin" / "python", folder.parent / "wheels", log, offline)
+        pip = Pip(toolchain, partial / "bin" / "python", wheels_folder(folder.parent), log, offline)
         step("wheels", "finding the wheels" if offline else "downloading the wheels")
         wheels = pip.collect(partial / "wheels")
         step("install", "installing")
@@ -136,6 +146,8 @@ def _make(
         with explained(folder, hint=CACHE_HINT):
             pip.keep(wheels)
             _relocate(partial, folder)
+            # Made for this user only, as temporary folders are.
+            partial.chmod(0o755)
             write_file(partial / RECORD, canonical_json(record_of(toolchain, partial, versions)))
             _delete_whole(folder)
             partial.rename(folder)
@@ -152,7 +164,7 @@ def _partial(folder: Path) -> Iterator[Path]:
     """A folder beside the final one, which is gone afterwards unless it was renamed."""
     with explained(folder, hint=CACHE_HINT):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{folder.name}-", dir=folder.parent))
+        partial = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{folder.name}-", dir=folder.parent))
     try:
         yield partial
     finally:
