@@ -25,13 +25,13 @@ def run_module(
     python: Path, arguments: Sequence[str], *, log: Path, timeout_s: float, env: Mapping[str, str], append: bool = False
 ) -> str:
     """Runs `python -m ARGUMENTS` and returns its output. Raises ToolError."""
-    with _lifeline() as lifeline:
+    with lifeline() as line:
         return run_tool(
             [str(python), "-I", str(_HOST), "module", *arguments],
             log=log,
             timeout_s=timeout_s,
-            env={**env, "EDGEC_LIFELINE_FD": str(lifeline)},
-            pass_fds=(lifeline,),
+            env={**env, "EDGEC_LIFELINE_FD": str(line)},
+            pass_fds=(line,),
             append=append,
         )
 
@@ -48,23 +48,28 @@ def run_script(
     append: bool = False,
 ) -> None:
     """Runs a script on a request; `on_line` gets each line it replies, from another thread. Raises ToolError."""
-    with _lifeline() as lifeline, _replies(on_line) as replies, tempfile.TemporaryFile() as stdin:
+    with lifeline() as line, _replies(on_line) as replies, tempfile.TemporaryFile() as stdin:
         stdin.write(json.dumps(request, allow_nan=False).encode())
         stdin.seek(0)
         run_tool(
             [str(python), "-I", str(_HOST), "script", str(script)],
             log=log,
             timeout_s=timeout_s,
-            env={**env, "EDGEC_LIFELINE_FD": str(lifeline), "EDGEC_REPLY_FD": str(replies)},
+            env={**env, "EDGEC_LIFELINE_FD": str(line), "EDGEC_REPLY_FD": str(replies)},
             request=stdin,
-            pass_fds=(lifeline, replies),
+            pass_fds=(line, replies),
             append=append,
         )
 
 
+def program_arguments(python: Path, arguments: Sequence[str]) -> list[str]:
+    """The command line of a program that dies with edgec; it needs `EDGEC_LIFELINE_FD`: see `lifeline`."""
+    return [str(python), "-I", str(_HOST), "program", *arguments]
+
+
 @contextlib.contextmanager
-def _lifeline() -> Iterator[int]:
-    """The child's end of a pipe that closes with this process."""
+def lifeline() -> Iterator[int]:
+    """The child's end of a pipe that closes with this process; its number is to stand in `EDGEC_LIFELINE_FD`."""
     child, own = os.pipe()
     try:
         yield child

@@ -1,11 +1,12 @@
-"""Runs one script, or one module's command line, in a toolchain's environment. edgec starts this file and never
-imports it; it imports only the standard library, of that environment's Python.
+"""Runs one script, one module's command line or one program in a toolchain's environment. edgec starts this file and
+never imports it; it imports only the standard library, of that environment's Python.
 
 Rules: standard output and error are the tool's own and go to the log; what a script answers goes, one JSON object a
 line, to a descriptor of its own; when edgec dies, even by SIGKILL, this process and all it started die too.
 
     python -I host.py script FILE        FILE has `run(request: dict, progress) -> dict`; the request is JSON on stdin
     python -I host.py module NAME ARG...  as `python -m NAME ARG...`
+    python -I host.py program FILE ARG... becomes that program, for servers
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ def main(kind: str, name: str, *arguments: str) -> None:
     """Runs what the command line names."""
     _die_with(int(os.environ.pop("EDGEC_LIFELINE_FD")))
     _be_the_first_to_go()
+    if kind == "program":
+        # Python ignores it, and a program would inherit that.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.execv(name, [name, *arguments])  # noqa: S606 - edgec's own argument list, no shell
     if kind == "module":
         sys.argv = [name, *arguments]
         runpy.run_module(name, run_name="__main__", alter_sys=True)
