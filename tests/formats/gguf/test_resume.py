@@ -47,7 +47,7 @@ def _again(checkpoint: Checkpoint, layout: GgufLayout, folder: Path) -> tuple[Co
     lock = threading.Lock()
 
     def keep(event: Event) -> None:
-        if isinstance(event, Progress):
+        if isinstance(event, Progress) and event.detail:
             with lock:
                 events.append(event)
 

@@ -153,6 +153,8 @@ class Sink:
     def finish(self) -> CompiledGguf:
         """Make everything durable. Raises ToolError."""
         self._journal.sync()
+        # Once all threads are silent: what they told may have come in another order.
+        self._report(Progress(self.job.action, self._total, self._total, "bytes"))
         layout = self.job.layout
         files = tuple(CompiledFile(f.name, f.size_bytes, self._file_digests[f.name].sha256) for f in layout.files)
         return CompiledGguf(files, tuple(_compiled(t, self._results[t.name]) for t in layout.tensors))
