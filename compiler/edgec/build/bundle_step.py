@@ -13,6 +13,7 @@ from edgec.build.gguf_steps import QualityError, load_proof
 from edgec.build.report_data import report_data
 from edgec.build.run import Runner
 from edgec.build.signers import BuildKeys
+from edgec.build.wheels_step import wheel_contents
 from edgec.bundle.content import BundleArtifact, BundleContent, BundleFile, MediaKind
 from edgec.bundle.write import FileChangedError, write_bundle
 from edgec.deploy.dify.emit import seal
@@ -63,6 +64,9 @@ def run_bundle(
         cached = facts is not None
         packaging = time.monotonic()
         if facts is None:
+            if _wants_wheels(plan):
+                # Before hours of quantizing: there may be no network.
+                runner.result("wheels")
             proofs = _proofs(runner, destination)
             packaging = time.monotonic()
             runner.report(ActionStarted(action.name, action.kind, action.reason))
@@ -102,7 +106,7 @@ def _write(
     folder = runner.store.root / "packaging" / plan.bundle_name
     files = [_small(folder, name, plan.source.header.files[name], kind) for name, kind in _carried(plan)]
     files.append(_small(folder, REPORT_FILE, page, "doc"))
-    deployment = _sealed(plan, keys)
+    deployment = _sealed(runner, keys)
     if plan.dify_signer is not None and plan.dify_signer.is_development:
         runner.report(Note("the Dify package is signed with a development key; make one with `edgec dify keygen`"))
     for emitted in deployment.values():
@@ -119,12 +123,19 @@ def _write(
     return facts_of(plan, proofs, info.digest, info.size_bytes)
 
 
-def _sealed(plan: Plan, keys: BuildKeys) -> dict[str, Emitted]:
-    """What the emitters made, the Dify package signed."""
-    deployment = dict(plan.deployment)
+def _sealed(runner: Runner, keys: BuildKeys) -> dict[str, Emitted]:
+    """What the emitters made, the Dify package with its wheels and signed."""
+    deployment = dict(runner.plan.deployment)
     if "dify" in deployment and keys.dify is not None and keys.dify_signer is not None:
-        deployment["dify"] = seal(deployment["dify"], keys.dify, is_development=keys.dify_signer.is_development)
+        wheels = wheel_contents(runner.result("wheels")) if _wants_wheels(runner.plan) else {}
+        deployment["dify"] = seal(
+            deployment["dify"], keys.dify, is_development=keys.dify_signer.is_development, wheels=wheels
+        )
     return deployment
+
+
+def _wants_wheels(plan: Plan) -> bool:
+    return any(action.kind == "wheels" for action in plan.actions)
 
 
 def _carried(plan: Plan) -> list[tuple[str, MediaKind]]:

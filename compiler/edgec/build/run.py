@@ -16,6 +16,7 @@ from types import TracebackType
 from edgec.build.context import StepContext
 from edgec.build.gguf_steps import run_compiles, run_imatrix, run_prove
 from edgec.build.one_read import SOURCE_READERS, company
+from edgec.build.wheels_step import run_wheels
 from edgec.errors import EdgecError
 from edgec.events import ActionFinished, ActionStarted, Note, Reporter
 from edgec.plan.model import Action
@@ -27,6 +28,7 @@ Step = Callable[[StepContext, Action, Workspace], Result]
 STEPS: Mapping[str, Step] = {
     "imatrix": run_imatrix,
     "prove": run_prove,
+    "wheels": run_wheels,
 }
 
 

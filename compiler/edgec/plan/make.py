@@ -60,7 +60,7 @@ def make_plan(
         source=source,
         artifacts=artifacts,
         actions=graph.make(artifacts),
-        disk=disk_need(target, bundle_bytes=sum(a.layout.size_bytes for a in artifacts)),
+        disk=disk_need(target, bundle_bytes=graph.bundle_bytes(artifacts)),
         bundle_name=bundle_name(loaded, target),
         signer=signer,
         deployment=deployment,
