@@ -29,7 +29,7 @@ _MAX_PEM_BYTES = 64 << 10
 _PRIVATE = "RSA PRIVATE KEY"
 _PUBLIC = "RSA PUBLIC KEY"
 _BEGIN = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----")
-_ONE_BLOCK = re.compile(r"\s*-----BEGIN ([A-Z0-9 ]+)-----\n.*?-----END \1-----\s*", re.DOTALL)
+_ONE_BLOCK = re.compile(r"\s*-----BEGIN ([A-Z0-9 ]+)-----\n[^-]*-----END \1-----\s*")
 _MAKE = "make one with `edgec dify keygen`"
 
 
@@ -157,7 +157,11 @@ def _read_pem(path: Path, wanted: str) -> bytes:
     if label != wanted or "ENCRYPTED" in text:
         raise _other_form(path, label, wanted, is_encrypted="ENCRYPTED" in text)
     if not _ONE_BLOCK.fullmatch(text):
-        raise _wrong(path, "the file holds more than one key", "keep one block from BEGIN to END; Dify refuses more")
+        raise _wrong(
+            path,
+            "the file holds other things than one whole key",
+            "keep one block from BEGIN to END; Dify refuses more",
+        )
     return pem
 
 
