@@ -134,7 +134,7 @@ def _make(
 
     with _partial(folder) as partial, shared(wheels_lock(folder.parent), hint=CACHE_HINT):
         step("python", "making the environment")
-        venv = ["venv", str(partial)]
+        venv = ["venv", "--prompt", toolchain.name, str(partial)]
         run_module(interpreter.path, venv, log=log, timeout_s=_VENV_TIMEOUT_S, env=dict(os.environ))
         pip = Pip(toolchain, partial / "bin" / "python", wheels_folder(folder.parent), log, offline)
         step("wheels", "finding the wheels" if offline else "downloading the wheels")

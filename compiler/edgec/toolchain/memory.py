@@ -14,14 +14,18 @@ _CGROUPS = Path("/sys/fs/cgroup")
 def available_mib() -> int | None:
     """Memory that can be had without swapping, also within the limits of a container; None if it is not known."""
     machine = _counter(Path("/proc/meminfo"), "MemAvailable:")
-    bounds = [] if machine is None else [machine >> 10]
-    for group in _own_cgroups():
-        limit, used = _number(group / "memory.max"), _number(group / "memory.current")
-        if limit is not None and used is not None:
-            # Cached files count as used, and go when the memory is wanted.
-            cached = _counter(group / "memory.stat", "inactive_file") or 0
-            bounds.append(max(0, limit - used + cached) >> 20)
-    return min(bounds, default=None)
+    bounds = [None if machine is None else machine >> 10, *map(cgroup_free_mib, _own_cgroups())]
+    return min((bound for bound in bounds if bound is not None), default=None)
+
+
+def cgroup_free_mib(group: Path) -> int | None:
+    """What a cgroup (version 2) may still take; None if it has no limit."""
+    limit, used = _number(group / "memory.max"), _number(group / "memory.current")
+    if limit is None or used is None:
+        return None
+    # Cached files count as used, and go when the memory is wanted.
+    cached = _counter(group / "memory.stat", "inactive_file") or 0
+    return max(0, limit - used + cached) >> 20
 
 
 def refuse_small_memory(what: str, need_mib: int) -> None:
@@ -40,7 +44,7 @@ def oom_kills() -> int | None:
 
 
 def _own_cgroups() -> list[Path]:
-    """The cgroup (version 2) of this process and those above it."""
+    """The cgroup of this process and those above it, which bind it as well."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
             if line.startswith("0::/"):
