@@ -15,7 +15,7 @@ from edgec.build.built import Built, built_from, standing_facts
 from edgec.build.bundle_step import run_bundle
 from edgec.build.doctor import Finding, examine
 from edgec.build.run import Runner
-from edgec.bundle.keyring import default_signing_key, find_signing_key, keys_folder
+from edgec.build.signers import build_keys, planned_signers
 from edgec.errors import InputError
 from edgec.events import ActionFinished, Note, Reporter, silent
 from edgec.plan.check import load_checked
@@ -26,9 +26,11 @@ from edgec.recipe.load import LoadedRecipe
 from edgec.store.actions import ActionStore
 from edgec.store.atomic import existing_part, require_writable
 from edgec.store.digests import NOT_HASHED, DigestCache
-from edgec.store.paths import CACHE_HINT, CONFIG_HINT, cache_home, config_home
+from edgec.store.paths import CACHE_HINT, cache_home, config_home
 from edgec.store.standing import StandingFolders
 from edgec.target.model import Target
+from edgec.toolchain.environments import Environment, find_toolchain, install, remove
+from edgec.toolchain.inventory import Standing, dispensable, dispose, inventory
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class Workshop:
     def logs(self) -> Path:
         """Where the output of processes that failed is kept."""
         return self.cache / "logs"
+
+    @property
+    def toolchains(self) -> Path:
+        """Where the environments of external tools stand."""
+        return self.cache / "toolchains"
 
     @property
     def standing(self) -> StandingFolders:
@@ -85,19 +92,12 @@ def plan(
     """
     shop = workshop or Workshop()
     loaded, target = check(recipe, sets=sets, env=shop.env)
-    key = find_signing_key(shop.config, _explicit_key(loaded), shop.env)
-    # Planning makes nothing, not even the development key that a build would make.
-    signer = Signer("to be made", True) if key is None else Signer(key[0].public.fingerprint, key[1])
+    signer, dify_signer = planned_signers(loaded, shop.config, shop.env)
     source = _source(loaded, shop, shop.digests.peek)
-    fingerprint = build_fingerprint(loaded, target, source, signer, shop.digests)
+    fingerprint = build_fingerprint(loaded, target, source, (signer, dify_signer), shop.digests)
     destination = Path(output or "artifacts") / bundle_name(loaded, target)
     stands = standing_facts(shop.standing, destination, None, fingerprint) is not None
-    return make_plan(loaded, target, source, shop.store, bundle_stands=stands, signer=signer)
-
-
-def _explicit_key(loaded: LoadedRecipe) -> Path | None:
-    key = loaded.recipe.sign.key
-    return None if key is None else loaded.resolve(key)
+    return make_plan(loaded, target, source, shop.store, bundle_stands=stands, signer=signer, dify_signer=dify_signer)
 
 
 def _source(loaded: LoadedRecipe, shop: Workshop, digest_file: Callable[[Path], str]) -> PlannedSource:
@@ -133,28 +133,24 @@ def build(
     _require_folder(folder)
     require_writable(folder)
     require_writable(shop.cache, hint=CACHE_HINT)
-    explicit = _explicit_key(loaded)
-    found = find_signing_key(shop.config, explicit, shop.env, report=shop.report)
-    if found is None:
-        require_writable(keys_folder(shop.config), hint=CONFIG_HINT)
-        found = default_signing_key(shop.config, explicit, shop.env, report=shop.report)
-    key, is_development = found
-    signer = Signer(key.public.fingerprint, is_development)
-    source = _digested(loaded, target, signer, shop)
+    keys = build_keys(loaded, shop.config, shop.env, shop.report)
+    source = _digested(loaded, target, keys.signer, shop)
     name = bundle_name(loaded, target)
     tar = folder / f"{name}.tar" if archive else None
     # Nothing changed: said without reading a vocabulary of 150000 tokens.
-    fingerprint = build_fingerprint(loaded, target, source, signer, shop.digests)
+    fingerprint = build_fingerprint(loaded, target, source, (keys.signer, keys.dify_signer), shop.digests)
     facts = standing_facts(shop.standing, folder / name, tar, fingerprint)
     if facts is not None:
         shop.report(ActionFinished("bundle", "bundle", cached=True, wall_s=0.0))
         return built_from(facts, folder / name, tar, cached=True, wall_s=time.monotonic() - started)
-    made = make_plan(loaded, target, source, shop.store, bundle_stands=False, signer=signer)
+    made = make_plan(
+        loaded, target, source, shop.store, bundle_stands=False, signer=keys.signer, dify_signer=keys.dify_signer
+    )
     refuse_misfits(made)
     refuse_full_disk(made, shop.cache, folder, archive=archive)
     with Runner(made, shop.store, shop.report, shop.digests, shop.logs) as runner:
         return run_bundle(
-            runner, shop.standing, key=key, destination=folder / name, archive=tar, fingerprint=fingerprint
+            runner, shop.standing, keys=keys, destination=folder / name, archive=tar, fingerprint=fingerprint
         )
 
 
@@ -183,6 +179,29 @@ def clean(
     if kept := len(entries) - len(removed):
         workshop.report(Note(f"a running build uses {kept} of the results; they stay"))
     return removed
+
+
+def clean_toolchains(workshop: Workshop, *, dry_run: bool = False) -> dict[str, int]:
+    """Removes environments of earlier locks, remains of killed installs and kept wheels; their bytes by name."""
+    found = dispensable(workshop.toolchains)
+    return {folder.name: size for folder, size in found.items() if dry_run or dispose(folder)}
+
+
+def toolchains(workshop: Workshop) -> tuple[Standing, ...]:
+    """Every toolchain edgec knows, and which are installed."""
+    return inventory(workshop.toolchains)
+
+
+def install_toolchain(name: str, workshop: Workshop) -> Environment:
+    """The environment of the toolchain, made if it is not there. Raises InputError (no such name), ToolError."""
+    log = workshop.logs / f"toolchain-{name}.log"
+    toolchain = find_toolchain(name)
+    return install(toolchain, workshop.toolchains, offline=workshop.offline, report=workshop.report, log=log)
+
+
+def remove_toolchain(name: str, workshop: Workshop) -> int:
+    """Removes the toolchain's environments and returns the bytes freed. Raises InputError, ToolError (in use)."""
+    return remove(find_toolchain(name), workshop.toolchains)
 
 
 def doctor(workshop: Workshop) -> tuple[Finding, ...]:

@@ -31,8 +31,10 @@ VERBS = {
     "verify": "Verify a bundle: signature, digests, exact files, proof.",
     "inspect": "Show what is in a bundle.",
     "unpack": "Verify a bundle and write its files to a folder.",
+    "dify": "Make keys for Dify packages, sign packages and verify them.",
     "keys": "Make, show and trust signing keys.",
     "targets": "List target profiles, or show one.",
+    "toolchain": "List, install or remove the external tools that some steps need.",
     "schema": "Print the JSON schema of recipes or targets.",
     "doctor": "Check this machine and edgec's installation.",
     "clean": "Remove stored results.",
@@ -56,7 +58,7 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        # Without importing eleven modules to print eleven lines.
+        # Without importing every module to print one line of each.
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
 

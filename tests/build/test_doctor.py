@@ -13,7 +13,7 @@ from edgec.cli import run
 from edgec.errors import ToolError
 
 QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
-ALL = ["python", "llama.cpp", "cache", "disk", "memory", "cores", "signing key", "hub"]
+ALL = ["python", "llama.cpp", "cache", "disk", "memory", "cores", "signing key", "hub", "toolchains"]
 
 
 def _failed(findings: tuple[Finding, ...]) -> dict[str, Finding]:

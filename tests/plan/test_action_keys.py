@@ -55,7 +55,7 @@ def fingerprint(folder: Path, *sets: str) -> str:
     """The fingerprint of the whole build, as `edgec build` asks for it before planning."""
     shop = api.Workshop(cache=folder / "cache", config=folder / "config", env={}, offline=True)
     made = api.plan(folder / "recipe.yaml", sets=sets, workshop=shop, output=folder / "artifacts")
-    return build_fingerprint(made.loaded, made.target, made.source, made.signer, shop.digests)
+    return build_fingerprint(made.loaded, made.target, made.source, (made.signer, made.dify_signer), shop.digests)
 
 
 def changed(folder: Path, change: Callable[[Path], object], *sets: str) -> frozenset[str]:

@@ -15,7 +15,18 @@ from tokenizers import BertWordPieceTokenizer
 _WIDTH, _INNER, _LAYERS, _HEADS, _POSITIONS = 256, 512, 3, 4, 128
 
 
-def write_encoder(folder: Path, lines: list[str]) -> Path:
+def write_reranker(folder: Path, lines: list[str]) -> Path:
+    """A cross-encoder in `folder`: the encoder without token types, with a pooler and one label."""
+    write_encoder(folder, lines, reranks=True)
+    for name in ("modules.json", "1_Pooling/config.json"):
+        (folder / name).unlink()
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"architectures": ["BertForSequenceClassification"], "type_vocab_size": 1, "id2label": {"0": "LABEL_0"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def write_encoder(folder: Path, lines: list[str], *, reranks: bool = False) -> Path:
     """A checkpoint in `folder` that pools by the mean, its vocabulary trained on `lines`."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = BertWordPieceTokenizer(lowercase=True)
@@ -36,7 +47,10 @@ def write_encoder(folder: Path, lines: list[str]) -> Path:
     pooling = {"word_embedding_dimension": _WIDTH, "pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
     rng = np.random.default_rng(0)
-    _save_tensors(folder / "model.safetensors", dict(_tensors(rng, tokenizer.get_vocab_size())))
+    tensors = dict(_tensors(rng, tokenizer.get_vocab_size()))
+    if reranks:
+        tensors = _reranker_tensors(rng, tensors)
+    _save_tensors(folder / "model.safetensors", tensors)
     return folder
 
 
@@ -47,7 +61,9 @@ def _save_tokenizer(folder: Path, tokenizer: Any) -> None:
         "type": "TemplateProcessing",
         "single": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
                    {"SpecialToken": {"id": "[SEP]", "type_id": 0}}],
-        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "pair": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+                 {"SpecialToken": {"id": "[SEP]", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}},
+                 {"SpecialToken": {"id": "[SEP]", "type_id": 1}}],
         "special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [cls], "tokens": ["[CLS]"]},
                            "[SEP]": {"id": "[SEP]", "ids": [sep], "tokens": ["[SEP]"]}},
     }  # fmt: skip
@@ -82,6 +98,20 @@ def _tensors(rng: np.random.Generator, n_vocab: int) -> Iterator[tuple[str, NDAr
         yield from linear(f"{layer}.intermediate.dense", _INNER, _WIDTH)
         yield from linear(f"{layer}.output.dense", _WIDTH, _INNER)
         yield from norm(f"{layer}.output.LayerNorm")
+
+
+def _reranker_tensors(
+    rng: np.random.Generator, encoder: dict[str, NDArray[np.float32]]
+) -> dict[str, NDArray[np.float32]]:
+    """The encoder inside a classifier of one label. The head is loud, so that the scores have some range."""
+    tensors = {f"bert.{name}": values for name, values in encoder.items()}
+    types = "bert.embeddings.token_type_embeddings.weight"
+    tensors[types] = tensors[types][:1]
+    tensors["bert.pooler.dense.weight"] = rng.standard_normal((_WIDTH, _WIDTH), np.float32) * np.float32(0.1)
+    tensors["bert.pooler.dense.bias"] = np.zeros(_WIDTH, np.float32)
+    tensors["classifier.weight"] = rng.standard_normal((1, _WIDTH), np.float32)
+    tensors["classifier.bias"] = np.zeros(1, np.float32)
+    return tensors
 
 
 def _save_tensors(path: Path, tensors: dict[str, NDArray[np.float32]]) -> None:

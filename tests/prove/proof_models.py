@@ -30,6 +30,12 @@ def vocabulary_of(source: Checkpoint) -> Vocabulary:
     return map_vocabulary(source.header, n_vocab=mapped.shape.n_vocab, arch=mapped.arch, pre=None, chat_template=None)
 
 
+def reranker_vocabulary(source: Checkpoint) -> Vocabulary:
+    """The tokenizer of a reranker."""
+    mapped = map_model(source.header, name="test", architecture=None)
+    return map_vocabulary(source.header, n_vocab=mapped.shape.n_vocab, arch=mapped.arch, reranks=True)
+
+
 def compile_checkpoint(
     source: Checkpoint,
     folder: Path,
@@ -40,7 +46,8 @@ def compile_checkpoint(
 ) -> Path:
     """`<folder>/<scheme>.gguf`; `scheme` `source` is the unquantized reference."""
     mapped = change_model(map_model(source.header, name="test", architecture=None))
-    vocabulary = change_vocabulary(vocabulary_of(source))
+    own = reranker_vocabulary if mapped.kind == "reranker" else vocabulary_of
+    vocabulary = change_vocabulary(own(source))
     layout = plan_layout(mapped, vocabulary, source.header.tensors, scheme=scheme, name=scheme)
     folder.mkdir(parents=True, exist_ok=True)
     compiled = compile_gguf(source, layout, folder, imatrix=None, report=silent, action="test")

@@ -19,8 +19,9 @@ from proof_models import (
 
 from edgec.errors import InputError, ToolError
 from edgec.events import Event, Note, Progress, Reporter, silent
-from edgec.prove.gguf import prove_decoder
+from edgec.prove.gguf import prove_gguf
 from edgec.prove.model import Proof, TensorError
+from edgec.prove.subject import Subject
 from edgec.recipe.model import Prove
 
 HELD_OUT = (DOCS_LLAMA / "held_out.txt").read_text()
@@ -33,19 +34,18 @@ def prove(
 ) -> Proof:  # fmt: skip
     source = checkpoint()
     vocabulary = vocabulary_of(source)
-    return prove_decoder(
-        artifact,
-        reference,
+    subject = Subject(
         name="docs-llama",
+        artifact=artifact,
+        reference=reference,
         tokenizer_files=source.header.files,
         held_out_text=text,
         scheme=scheme,
         settings=settings,
         vocabulary=replace(vocabulary, chat_template=template or vocabulary.chat_template),
         tensors=tensors,
-        report=report,
-        action="prove",
     )
+    return prove_gguf("decoder", subject, report, "prove")
 
 
 def failed(proof: Proof) -> set[str]:

@@ -14,9 +14,10 @@ from proof_models import compile_checkpoint, overwrite, vocabulary_of
 from edgec.errors import InputError
 from edgec.events import silent
 from edgec.prove.encoder import choose_texts, compare_embeddings
-from edgec.prove.gguf import prove_encoder
+from edgec.prove.gguf import prove_gguf
 from edgec.prove.held_out import built_in_text
 from edgec.prove.model import Proof
+from edgec.prove.subject import Subject
 from edgec.recipe.model import Prove
 from edgec.source.local import open_local
 from edgec.source.model import Checkpoint
@@ -37,19 +38,18 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
 
 
 def prove(encoder: Encoder, artifact: Path, *, text: str | None = None, settings: Prove | None = None) -> Proof:
-    return prove_encoder(
-        artifact,
-        encoder.reference,
+    subject = Subject(
         name="encoder",
+        artifact=artifact,
+        reference=encoder.reference,
         tokenizer_files=encoder.source.header.files,
         held_out_text=text,
         scheme="q8_0",
         settings=settings or Prove(),
         vocabulary=vocabulary_of(encoder.source),
         tensors=(),
-        report=silent,
-        action="prove",
     )
+    return prove_gguf("encoder", subject, silent, "prove")
 
 
 def failed(proof: Proof) -> set[str]:

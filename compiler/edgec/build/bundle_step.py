@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ from edgec.build.built import Built, beside, built_from, facts_of, report_path, 
 from edgec.build.gguf_steps import QualityError, load_proof
 from edgec.build.report_data import report_data
 from edgec.build.run import Runner
+from edgec.build.signers import BuildKeys
+from edgec.build.wheels_step import wheel_contents
 from edgec.bundle.content import BundleArtifact, BundleContent, BundleFile, MediaKind
-from edgec.bundle.keyfile import SigningKey
 from edgec.bundle.write import FileChangedError, write_bundle
+from edgec.deploy.dify.emit import seal
+from edgec.deploy.model import Emitted
 from edgec.documents.canonical import sha256_bytes
 from edgec.errors import Diagnostic
-from edgec.events import ActionFinished, ActionStarted
+from edgec.events import ActionFinished, ActionStarted, Note
 from edgec.plan.gguf import GgufPlan
 from edgec.plan.keys import builder_platform, made_with
 from edgec.plan.plan import Plan
@@ -45,7 +49,7 @@ def run_bundle(
     runner: Runner,
     standing: StandingFolders,
     *,
-    key: SigningKey,
+    keys: BuildKeys,
     destination: Path,
     archive: Path | None,
     fingerprint: str,
@@ -60,16 +64,19 @@ def run_bundle(
         cached = facts is not None
         packaging = time.monotonic()
         if facts is None:
+            if _wants_wheels(plan):
+                # Before hours of quantizing: there may be no network.
+                runner.result("wheels")
             proofs = _proofs(runner, destination)
             packaging = time.monotonic()
             runner.report(ActionStarted(action.name, action.kind, action.reason))
             try:
-                facts = _write(runner, proofs, key, destination, archive)
+                facts = _write(runner, proofs, keys, destination, archive)
             except FileChangedError as changed:
                 # Once: a disk that spoils the same file again is a matter for a person.
                 if not runner.discard(changed.file):
                     raise
-                facts = _write(runner, _proofs(runner, destination), key, destination, archive)
+                facts = _write(runner, _proofs(runner, destination), keys, destination, archive)
             for path in beside(destination, archive):
                 standing.remember(path, fingerprint, facts)
     now = time.monotonic()
@@ -92,23 +99,43 @@ def _proofs(runner: Runner, destination: Path) -> tuple[Proof, ...]:
 
 
 def _write(
-    runner: Runner, proofs: tuple[Proof, ...], key: SigningKey, destination: Path, archive: Path | None
+    runner: Runner, proofs: tuple[Proof, ...], keys: BuildKeys, destination: Path, archive: Path | None
 ) -> Mapping[str, Any]:
     plan = runner.plan
     page = render_report(report_data(plan, proofs)).encode()
     folder = runner.store.root / "packaging" / plan.bundle_name
     files = [_small(folder, name, plan.source.header.files[name], kind) for name, kind in _carried(plan)]
     files.append(_small(folder, REPORT_FILE, page, "doc"))
+    deployment = _sealed(runner, keys)
+    if plan.dify_signer is not None and plan.dify_signer.is_development:
+        runner.report(Note("the Dify package is signed with a development key; make one with `edgec dify keygen`"))
+    for emitted in deployment.values():
+        files += [_small(folder, name, data, "code") for name, data in sorted(emitted.files.items())]
     artifacts = []
     for artifact in plan.artifacts:
         weights = _weights(artifact, runner.result(f"compile {artifact.name}"))
         files += weights
         names = tuple(w.path_in_bundle for w in weights)
         artifacts.append(BundleArtifact(artifact.name, artifact.settings.format, artifact.scheme, names))
-    content = _content(plan, tuple(files), tuple(artifacts), proofs)
-    info = write_bundle(content, destination, key=key, report=runner.report, archive=archive)
+    content = _content(plan, tuple(files), tuple(artifacts), proofs, deployment)
+    info = write_bundle(content, destination, key=keys.bundle, report=runner.report, archive=archive)
     write_file(report_path(destination), page)
     return facts_of(plan, proofs, info.digest, info.size_bytes)
+
+
+def _sealed(runner: Runner, keys: BuildKeys) -> dict[str, Emitted]:
+    """What the emitters made, the Dify package with its wheels and signed."""
+    deployment = dict(runner.plan.deployment)
+    if "dify" in deployment and keys.dify is not None and keys.dify_signer is not None:
+        wheels = wheel_contents(runner.result("wheels")) if _wants_wheels(runner.plan) else {}
+        deployment["dify"] = seal(
+            deployment["dify"], keys.dify, is_development=keys.dify_signer.is_development, wheels=wheels
+        )
+    return deployment
+
+
+def _wants_wheels(plan: Plan) -> bool:
+    return any(action.kind == "wheels" for action in plan.actions)
 
 
 def _carried(plan: Plan) -> list[tuple[str, MediaKind]]:
@@ -117,6 +144,7 @@ def _carried(plan: Plan) -> list[tuple[str, MediaKind]]:
 
 def _small(folder: Path, name: str, data: bytes, kind: MediaKind) -> BundleFile:
     path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, data)
     return BundleFile(name, path, kind, sha256_bytes(data), len(data))
 
@@ -131,10 +159,15 @@ def _weights(artifact: GgufPlan, compiled: Result) -> list[BundleFile]:
 
 
 def _content(
-    plan: Plan, files: tuple[BundleFile, ...], artifacts: tuple[BundleArtifact, ...], proofs: tuple[Proof, ...]
+    plan: Plan,
+    files: tuple[BundleFile, ...],
+    artifacts: tuple[BundleArtifact, ...],
+    proofs: tuple[Proof, ...],
+    deployment: Mapping[str, Emitted],
 ) -> BundleContent:
     recipe = plan.loaded.recipe
-    not_verified = {n.what: n.model_dump(mode="json") for p in proofs for n in p.not_verified}
+    claims = [p.not_verified for p in proofs] + [e.not_verified for e in deployment.values()]
+    not_verified = {n.what: n.model_dump(mode="json") for n in chain.from_iterable(claims)}
     return BundleContent(
         name=recipe.name,
         version=recipe.version,
@@ -147,6 +180,7 @@ def _content(
         licence=plan.source.header.identity.licence,
         model=_model_facts(plan),
         artifacts=artifacts,
+        deployment={name: emitted.facts for name, emitted in deployment.items()},
         proofs=tuple(p.model_dump(mode="json") for p in proofs),
         not_verified=tuple(not_verified[k] for k in sorted(not_verified)),
         tools=made_with(),

@@ -19,6 +19,8 @@ from edgec.errors import EdgecError
 from edgec.store.atomic import free_bytes, require_writable
 from edgec.store.paths import CACHE_HINT, CONFIG_HINT
 from edgec.toolchain.cores import usable_cores
+from edgec.toolchain.interpreter import find_interpreter
+from edgec.toolchain.inventory import inventory
 from edgec.toolchain.process import run_tool
 
 _MIN_FREE_GIB = 2.0
@@ -48,6 +50,7 @@ def examine(cache: Path, config: Path, env: Mapping[str, str]) -> tuple[Finding,
         Finding("cores", str(usable_cores()), True, False),
         _key(config, env),
         _hub(env),
+        _toolchains(cache, env),
     )
 
 
@@ -89,6 +92,23 @@ def _memory() -> Finding:
     total_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     hint = "compiling needs 300 MiB; the proof maps the unquantized model and is slow when it does not fit"
     return Finding("memory", f"{total_gib:.1f} GiB", total_gib >= 4, False, hint)
+
+
+def _toolchains(cache: Path, env: Mapping[str, str]) -> Finding:
+    """Which toolchains are installed, and whether a Python is there for the others."""
+    standing = inventory(cache / "toolchains")
+    have = ", ".join(s.toolchain.name for s in standing if s.environment is not None)
+    lacking = []
+    hint = None
+    for toolchain in (s.toolchain for s in standing if s.environment is None):
+        try:
+            find_interpreter(toolchain, env)
+        except EdgecError as error:
+            lacking.append(f"{toolchain.name} (Python {toolchain.python})")
+            hint = error.diagnostics[0].hint
+    found = f"installed: {have}" if have else "none installed; a step that needs one installs it"
+    without = f"; no Python for {', '.join(lacking)}" if lacking else ""
+    return Finding("toolchains", f"{found}{without}", not lacking, False, hint)
 
 
 def _key(config: Path, env: Mapping[str, str]) -> Finding:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from edgec.build.context import StepContext
 from edgec.documents.canonical import canonical_json
 from edgec.errors import Diagnostic, ProofError
-from edgec.formats.gguf.compile import compile_gguf
+from edgec.formats.gguf.compile import compile_together
 from edgec.formats.gguf.imatrix_compute import compute_imatrix
 from edgec.formats.gguf.imatrix_file import Imatrix, read_imatrix
-from edgec.formats.gguf.layout import GgufLayout
+from edgec.formats.gguf.sink import CompiledGguf, GgufJob
 from edgec.plan.gguf import GgufPlan
 from edgec.plan.model import Action
-from edgec.prove.gguf import prove_decoder, prove_encoder
+from edgec.prove.gguf import prove_gguf
 from edgec.prove.model import Check, Proof, TensorError
+from edgec.prove.subject import Subject
 from edgec.source.place import placed_in
 from edgec.source.unchanged import file_changed
 from edgec.store.actions import Result, Workspace
@@ -25,16 +27,28 @@ IMATRIX_FILE = "imatrix.gguf"
 PROOF_FILE = "proof.json"
 
 
-def run_reference(context: StepContext, action: Action, work: Workspace) -> Result:
-    """Writes the unquantized GGUF, in the source's precision."""
-    artifact = next(a for a in context.plan.artifacts if a.reference_action == action.name)
-    return _compile(context, action, work, artifact.reference, None)
+def run_compiles(context: StepContext, works: Sequence[tuple[Action, Workspace]]) -> dict[str, Result]:
+    """Writes GGUFs, quantized or in the source's precision, with one read of the source; their results by action."""
+    checkpoint = context.checkpoint()
+    jobs = [_job(context, action, work) for action, work in works]
+    with context.weights_unchanged(), placed_in(str(checkpoint.root)):
+        compiled = compile_together(checkpoint, jobs, report=context.report)
+    return {action.name: _commit(work, done) for (action, work), done in zip(works, compiled, strict=True)}
 
 
-def run_compile(context: StepContext, action: Action, work: Workspace) -> Result:
-    """Writes the quantized GGUF."""
+def _job(context: StepContext, action: Action, work: Workspace) -> GgufJob:
+    if action.kind == "reference":
+        artifact = next(a for a in context.plan.artifacts if a.reference_action == action.name)
+        return GgufJob(artifact.reference, work.folder, None, action.name)
     artifact = context.plan.artifact(action.name.removeprefix("compile "))
-    return _compile(context, action, work, artifact.layout, _imatrix(context, action, artifact))
+    return GgufJob(artifact.layout, work.folder, _imatrix(context, action, artifact), action.name)
+
+
+def _commit(work: Workspace, compiled: CompiledGguf) -> Result:
+    files: dict[str, str | None] = {f.name: f.sha256 for f in compiled.files}
+    return work.commit(
+        files, {"tensors": [asdict(t) for t in compiled.tensors], "files": [f.name for f in compiled.files]}
+    )
 
 
 def _imatrix(context: StepContext, action: Action, artifact: GgufPlan) -> Imatrix | None:
@@ -49,20 +63,6 @@ def _imatrix(context: StepContext, action: Action, artifact: GgufPlan) -> Imatri
         return imatrix
     made_by = next(n for n in action.needs if n.startswith("imatrix-"))
     return read_imatrix(context.result(made_by).path(IMATRIX_FILE))
-
-
-def _compile(
-    context: StepContext, action: Action, work: Workspace, layout: GgufLayout, imatrix: Imatrix | None
-) -> Result:
-    checkpoint = context.checkpoint()
-    with context.weights_unchanged(), placed_in(str(checkpoint.root)):
-        compiled = compile_gguf(
-            checkpoint, layout, work.folder, imatrix=imatrix, report=context.report, action=action.name
-        )
-    files: dict[str, str | None] = {f.name: f.sha256 for f in compiled.files}
-    return work.commit(
-        files, {"tensors": [asdict(t) for t in compiled.tensors], "files": [f.name for f in compiled.files]}
-    )
 
 
 def run_imatrix(context: StepContext, action: Action, work: Workspace) -> Result:
@@ -98,21 +98,19 @@ def run_prove(context: StepContext, action: Action, work: Workspace) -> Result:
     recipe = context.plan.loaded.recipe
     held_out = recipe.prove.held_out
     text = None if held_out is None else context.text(held_out, "held-out text", action.inputs["held_out"])
-    prove = prove_decoder if artifact.mapped.kind == "decoder" else prove_encoder
-    proof = prove(
-        first_file(compiled),
-        first_file(reference),
+    subject = Subject(
         name=artifact.name,
+        artifact=first_file(compiled),
+        reference=first_file(reference),
         tokenizer_files=context.plan.source.header.files,
         held_out_text=text,
         scheme=artifact.scheme,
         settings=recipe.prove,
         vocabulary=artifact.vocabulary,
         tensors=_errors(compiled),
-        report=context.report,
-        action=action.name,
         logs=context.logs,
     )
+    proof = prove_gguf(artifact.mapped.kind, subject, context.report, action.name)
     refuse_failed(proof)
     write_file(work.folder / PROOF_FILE, canonical_json(proof.model_dump(mode="json")))
     return work.commit({PROOF_FILE: None}, {})

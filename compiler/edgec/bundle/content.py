@@ -46,9 +46,10 @@ class BundleContent:
     """Everything a bundle says and holds.
 
     `recipe`: the concrete recipe as JSON data. `model`: facts such as `architecture`, `parameters`, `context`,
-    `precision`, `quantization`, `format`. `proofs`, `not_verified`: JSON of `edgec.prove.model`. `tools`: name to
-    version or `sha256:<hex>`. `inputs`: what went in besides the source (calibration text), name to `sha256:<hex>`.
-    `platform`: the machine type that built it. `development_key`: it will be signed with a key nobody vouches for.
+    `precision`, `quantization`, `format`. `deployment`: what it carries for servers, by emitter. `proofs`,
+    `not_verified`: JSON of `edgec.prove.model`. `tools`: name to version or `sha256:<hex>`. `inputs`: what went in
+    besides the source (calibration text), name to `sha256:<hex>`. `platform`: the machine type that built it.
+    `development_key`: it will be signed with a key nobody vouches for.
     """
 
     name: str
@@ -62,6 +63,7 @@ class BundleContent:
     licence: str | None = None
     model: Mapping[str, Any] = field(default_factory=dict)
     artifacts: tuple[BundleArtifact, ...] = ()
+    deployment: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     proofs: tuple[Mapping[str, Any], ...] = ()
     not_verified: tuple[Mapping[str, Any], ...] = ()
     tools: Mapping[str, str] = field(default_factory=dict)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from edgec.errors import Diagnostic, InputError, ToolError
 from edgec.events import Note, Reporter, silent
-from edgec.store.atomic import explain
+from edgec.store.atomic import explain, write_new
 
 # The curves `model_signing` accepts, with the hash the Sigstore specification ties to each.
 _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
@@ -174,22 +173,6 @@ def load_public_key(path: Path) -> PublicKey:
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _HASHES:
         raise _wrong(path, _unsupported(key), "bundles are signed with EC P-256, P-384 or P-521 keys")
     return PublicKey(key)
-
-
-def write_new(path: Path, data: bytes, mode: int) -> None:
-    """Writes a file that must not exist yet, whole or not at all. Raises FileExistsError."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        # A link fails where a rename would replace.
-        os.link(temporary, path)
-    finally:
-        temporary.unlink()
 
 
 def _read_pem(path: Path) -> bytes:

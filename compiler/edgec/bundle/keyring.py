@@ -17,10 +17,10 @@ from edgec.bundle.keyfile import (
     load_signing_key,
     new_key,
     public_path,
-    write_new,
 )
 from edgec.errors import Diagnostic, InputError
 from edgec.events import Note, Reporter, silent
+from edgec.store.atomic import write_new
 
 KEY_VARIABLE = "EDGEC_SIGNING_KEY"
 DEVELOPMENT_NAME = "development"

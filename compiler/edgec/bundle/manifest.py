@@ -71,6 +71,7 @@ class Manifest(_Doc):
     source: SourceEntry
     artifacts: tuple[ArtifactEntry, ...]
     files: tuple[FileEntry, ...]
+    deployment: dict[str, dict[str, Any]] = Field(description="What is carried for servers, by emitter.")
     proofs: tuple[Proof, ...]
     not_verified: tuple[NotVerified, ...]
     tools: dict[str, str]
@@ -106,6 +107,7 @@ def make_manifest(content: BundleContent, generated: Iterable[FileEntry]) -> Man
             ArtifactEntry(name=a.name, format=a.format, scheme=a.scheme, files=a.files) for a in content.artifacts
         ),
         files=tuple(sorted([*files, *generated], key=lambda f: f.path)),
+        deployment={name: dict(facts) for name, facts in content.deployment.items()},
         proofs=tuple(Proof.model_validate(p) for p in content.proofs),
         not_verified=tuple(NotVerified.model_validate(n) for n in content.not_verified),
         tools=dict(content.tools),

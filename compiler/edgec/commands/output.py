@@ -6,7 +6,6 @@ Rule: results go to standard output, everything else to standard error; with `--
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import sys
@@ -15,8 +14,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import click
 
-from edgec.commands.progress import LiveProgress, PlainProgress
-from edgec.events import Event, Reporter, silent
+from edgec.commands.progress import JsonProgress, LiveProgress, PlainProgress
+from edgec.events import Reporter, silent
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,18 +27,21 @@ class Output:
     def __init__(self, *, as_json: bool, quiet: bool) -> None:
         self.as_json = as_json
         self.quiet = quiet
-        self._progress: LiveProgress | PlainProgress | None = None
+        self._progress: LiveProgress | PlainProgress | JsonProgress | None = None
 
     @property
     def reporter(self) -> Reporter:
         """The reporter for this command's mode."""
-        if self.as_json:
-            return _json_event
-        if self.quiet:
+        if self.quiet and not self.as_json:
             return silent
         if self._progress is None:
-            self._progress = LiveProgress() if sys.stderr.isatty() else PlainProgress()
+            self._progress = self._display()
         return self._progress
+
+    def _display(self) -> LiveProgress | PlainProgress | JsonProgress:
+        if self.as_json:
+            return JsonProgress()
+        return LiveProgress() if sys.stderr.isatty() else PlainProgress()
 
     def result(self, data: Mapping[str, Any], text: str) -> None:
         """Shows the result: `data` with `--json`, else `text` unless `--quiet`."""
@@ -54,12 +56,6 @@ class Output:
         if self._progress is not None:
             self._progress.close()
             self._progress = None
-
-
-def _json_event(event: Event, /) -> None:
-    name = type(event).__name__
-    snake = "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
-    _print_json({"event": snake, **dataclasses.asdict(event)})
 
 
 def _print_json(value: Mapping[str, Any]) -> None:

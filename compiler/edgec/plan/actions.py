@@ -13,6 +13,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from edgec import __version__
+from edgec.deploy.dify.wheels import lock_digest, wheel_bytes
+from edgec.deploy.model import Emitted
 from edgec.documents.canonical import sha256_bytes
 from edgec.plan.gguf import GgufPlan
 from edgec.plan.keys import action_key, model_key, source_key
@@ -37,7 +39,7 @@ _RUNTIME_MIB = 500
 class _Draft:
     """An action before it has a key. `inputs`: digests, or keys of the actions in `needs`."""
 
-    kind: Literal["fetch", "reference", "imatrix", "compile", "prove", "bundle"]
+    kind: Literal["fetch", "reference", "imatrix", "compile", "prove", "wheels", "bundle"]
     name: str
     settings: Mapping[str, Any]
     inputs: Mapping[str, str]
@@ -56,14 +58,28 @@ class ActionGraph:
     store: ActionStore
     bundle_stands: bool
     signer: Signer
+    deployment: Mapping[str, Emitted]
+    dify_signer: Signer | None
     _actions: dict[str, Action] = field(default_factory=dict)
 
     def make(self, artifacts: tuple[GgufPlan, ...]) -> tuple[Action, ...]:
         """All actions, in an order that respects their needs."""
         self._fetch()
         proofs = {a.name: self._gguf(a) for a in artifacts}
-        self._bundle(artifacts, proofs)
+        wheels = self._wheels()
+        self._bundle(artifacts, proofs, wheels)
         return tuple(self._actions.values())
+
+    def bundle_bytes(self, artifacts: tuple[GgufPlan, ...]) -> int:
+        """Bytes of what is large in the bundle: the artifacts, and what it carries for its servers."""
+        carried = sum(len(data) for emitted in self.deployment.values() for data in emitted.files.values())
+        wheels = wheel_bytes() if self._wants_wheels else 0
+        return sum(a.layout.size_bytes for a in artifacts) + carried + wheels
+
+    @property
+    def _wants_wheels(self) -> bool:
+        dify = self.loaded.recipe.package.dify
+        return dify is not None and dify.with_wheels
 
     @property
     def _model(self) -> str:
@@ -192,23 +208,36 @@ class ActionGraph:
             )
         )
 
-    def _bundle(self, artifacts: tuple[GgufPlan, ...], proofs: Mapping[str, str]) -> None:
+    def _wheels(self) -> dict[str, str]:
+        """The Dify package's Python packages, as an input of the bundle; empty when they are not wanted."""
+        if not self._wants_wheels:
+            return {}
+        reason = "the recipe wants the Dify package to install without internet"
+        cost = Cost(download_bytes=wheel_bytes())
+        draft = _Draft("wheels", "wheels", {}, {"lock": lock_digest()}, reason, cost=cost)
+        return {"wheels": self._add(draft)}
+
+    def _bundle(self, artifacts: tuple[GgufPlan, ...], proofs: Mapping[str, str], wheels: Mapping[str, str]) -> None:
         settings = {
             "edgec": __version__,
             "recipe": self.loaded.document,
             "target": _plain(self.target),
             "key": self.signer.fingerprint,
+            "dify_key": None if self.dify_signer is None else self.dify_signer.fingerprint,
             "summaries": {a.name: asdict(a.summary) for a in artifacts},
+            "deployment": {
+                path: sha256_bytes(data) for e in self.deployment.values() for path, data in e.files.items()
+            },
         }
         self._add(
             _Draft(
                 kind="bundle",
                 name="bundle",
                 settings=settings,
-                inputs={"source": source_key(self.source.header.identity), **proofs},
-                needs=tuple(n for a in artifacts for n in (f"compile {a.name}", f"prove {a.name}")),
+                inputs={"source": source_key(self.source.header.identity), **proofs, **wheels},
+                needs=(*(n for a in artifacts for n in (f"compile {a.name}", f"prove {a.name}")), *wheels),
                 reason=f"sign with the key {self.signer.fingerprint[:19]}",
-                cost=Cost(output_bytes=sum(a.layout.size_bytes for a in artifacts)),
+                cost=Cost(output_bytes=self.bundle_bytes(artifacts)),
             )
         )
 

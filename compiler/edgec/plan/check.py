@@ -14,6 +14,7 @@ from edgec.documents.salvage import Salvaged
 from edgec.documents.typed import ordered, parse
 from edgec.documents.wording import listed, nearest, shown
 from edgec.errors import Diagnostic, InputError
+from edgec.plan.deploy import deployment_mistakes
 from edgec.plan.template_check import template_mistake
 from edgec.recipe.load import LoadedRecipe, read_recipe, salvage_recipe
 from edgec.recipe.model import GgufArtifact, Recipe
@@ -75,6 +76,8 @@ def check(loaded: LoadedRecipe, target: Target) -> tuple[Diagnostic, ...]:
 def _found(loaded: LoadedRecipe, target: Target | None) -> Iterator[_Found]:
     yield from _file_mistakes(loaded)
     yield from _equal_artifacts(loaded)
+    for mistake in deployment_mistakes(loaded):
+        yield _at(loaded, mistake.at, mistake.message, mistake.hint)
     if target is not None:
         for number, artifact in enumerate(loaded.recipe.artifacts):
             yield from _target_mistakes(loaded, target, number, artifact)

@@ -6,7 +6,7 @@ it may change when no key does, which only costs a plan.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,16 @@ _LONGEST_PATH = 1024
 
 
 def build_fingerprint(
-    loaded: LoadedRecipe, target: Target, source: PlannedSource, signer: Signer, digest_file: Callable[[Path], str]
+    loaded: LoadedRecipe,
+    target: Target,
+    source: PlannedSource,
+    signers: Sequence[Signer | None],
+    digest_file: Callable[[Path], str],
 ) -> str:
-    """The fingerprint of a build: `sha256:<hex>`. `digest_file` may answer from memory."""
+    """The fingerprint of a build: `sha256:<hex>`. `signers`: of the bundle and of the Dify package, if there is one.
+
+    `digest_file` may answer from memory.
+    """
     return sha256_json(
         {
             "recipe": loaded.document,
@@ -32,7 +39,7 @@ def build_fingerprint(
             "target": target.model_dump(mode="json", by_alias=True),
             "source": source_key(source.header.identity),
             "identity": [source.header.identity.uri, source.header.identity.licence],
-            "signer": [signer.fingerprint, signer.is_development],
+            "signers": [None if s is None else [s.fingerprint, s.is_development] for s in signers],
             "tools": made_with(),
             "platform": builder_platform(),
             "code": _code(),
@@ -61,5 +68,5 @@ def _texts(value: Any) -> Iterator[str]:
 def _code() -> str:
     """A stamp of edgec's own files: who changes edgec, or installs another one, gets new results."""
     package = Path(edgec.__file__).parent
-    files = (p for p in sorted(package.rglob("*")) if p.suffix in {".py", ".j2", ".css", ".txt"})
+    files = (p for p in sorted(package.rglob("*")) if p.suffix in {".py", ".j2", ".css", ".txt", ".json"})
     return sha256_json([[str(p.relative_to(package)), p.stat().st_size, p.stat().st_mtime_ns] for p in files])

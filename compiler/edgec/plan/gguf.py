@@ -10,7 +10,7 @@ from edgec.documents.wording import listed
 from edgec.errors import Diagnostic, InputError, Span
 from edgec.formats.gguf.architectures import map_model
 from edgec.formats.gguf.layout import GgufLayout, plan_layout
-from edgec.formats.gguf.model import MappedModel, Vocabulary
+from edgec.formats.gguf.model import MappedModel, ModelKind, Vocabulary
 from edgec.formats.gguf.vocabulary import map_vocabulary
 from edgec.formats.gguf.vocabulary.names import missing_for_name
 from edgec.plan.fit import predict_fit
@@ -32,8 +32,17 @@ _PLACES: Mapping[str | None, tuple[str | int, ...]] = {
 }
 _DECODER_ONLY = ("max_kl", "min_top1", "max_perplexity_ratio")
 _ENCODER_ONLY = ("min_cosine",)
-_OTHER = {"decoder": _DECODER_ONLY, "encoder": _ENCODER_ONLY}
-_ARTICLE = {"decoder": "a text generator", "encoder": "an encoder"}
+_RERANKER_ONLY = ("max_score_error",)
+_OWN: Mapping[ModelKind, tuple[str, ...]] = {
+    "decoder": _DECODER_ONLY,
+    "encoder": _ENCODER_ONLY,
+    "reranker": _RERANKER_ONLY,
+}
+_ARTICLE: Mapping[ModelKind, str] = {
+    "decoder": "a text generator",
+    "encoder": "an encoder",
+    "reranker": "a reranker",
+}
 _TOKEN_EMBEDDING = "token_embd.weight"  # noqa: S105 (a tensor's name)
 
 
@@ -101,6 +110,7 @@ def _model(loaded: LoadedRecipe, header: CheckpointHeader, index: int) -> tuple[
         arch=mapped.arch,
         pre=tokenizer.pre,
         chat_template=None if own is None else read_text(loaded.resolve(own), "chat template"),
+        reranks=mapped.kind == "reranker",
     )
     _refuse_name(loaded, vocabulary)
     if mapped.kind == "decoder":
@@ -157,11 +167,11 @@ def _line(loaded: LoadedRecipe, index: int, where: tuple[str | int, ...]) -> Spa
 
 def _refuse_thresholds(loaded: LoadedRecipe, mapped: MappedModel) -> None:
     """Raises InputError for a threshold of the other kind of model, which nothing would be compared with."""
-    foreign = _DECODER_ONLY if mapped.kind == "encoder" else _ENCODER_ONLY
+    foreign = [name for kind, names in _OWN.items() if kind != mapped.kind for name in names]
     mistakes = [
         Diagnostic(
             message=f"`prove.{name}` means nothing for this model: {mapped.arch} is {_ARTICLE[mapped.kind]}",
-            hint=f"remove it; the proof of {_ARTICLE[mapped.kind]} takes {listed(tuple(_OTHER[mapped.kind]))}",
+            hint=f"remove it; the proof of {_ARTICLE[mapped.kind]} takes {listed(_OWN[mapped.kind])}",
             span=loaded.span("prove", name),
         )
         for name in foreign

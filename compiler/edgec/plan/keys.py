@@ -15,7 +15,15 @@ from edgec.documents.canonical import sha256_json
 from edgec.source.model import SourceIdentity
 
 # Raised when a step of ours starts to give other results for the same settings: older results are then not used.
-REVISIONS: Mapping[str, int] = {"fetch": 1, "reference": 1, "imatrix": 1, "compile": 1, "prove": 1, "bundle": 2}
+REVISIONS: Mapping[str, int] = {
+    "fetch": 1,
+    "reference": 1,
+    "imatrix": 1,
+    "compile": 1,
+    "prove": 1,
+    "wheels": 1,
+    "bundle": 2,
+}
 
 # Files of a checkpoint that no weight, token or logit depends on, by how their names start.
 _TEXTS = ("README", "LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
@@ -27,6 +35,7 @@ _TOOLS: Mapping[str, tuple[str, ...]] = {
     "imatrix": ("xllamacpp",),
     "compile": ("xllamacpp",),
     "prove": ("xllamacpp", "tokenizers"),
+    "wheels": (),
     "bundle": ("tokenizers", "xllamacpp"),
 }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from edgec.errors import Diagnostic, InputError, ToolError
 from edgec.events import Reporter, silent
 from edgec.plan.actions import ActionGraph
+from edgec.plan.deploy import plan_deployment
 from edgec.plan.fit import disk_need
 from edgec.plan.gguf import GgufPlan, plan_gguf
 from edgec.plan.plan import Plan, PlannedSource, Signer
@@ -44,22 +45,26 @@ def make_plan(
     *,
     bundle_stands: bool,
     signer: Signer,
+    dify_signer: Signer | None = None,
 ) -> Plan:
     """The plan of a checked recipe. Raises InputError when the model is not supported; see also `refuse_misfits`.
 
     `bundle_stands`: whether the bundle of exactly this build stands in its place already (see `build_fingerprint`).
     """
     artifacts = _artifacts(loaded, target, source)
-    graph = ActionGraph(loaded, target, source, store, bundle_stands, signer)
+    deployment = plan_deployment(loaded, target, source.header, artifacts)
+    graph = ActionGraph(loaded, target, source, store, bundle_stands, signer, deployment, dify_signer)
     return Plan(
         loaded=loaded,
         target=target,
         source=source,
         artifacts=artifacts,
         actions=graph.make(artifacts),
-        disk=disk_need(target, bundle_bytes=sum(a.layout.size_bytes for a in artifacts)),
+        disk=disk_need(target, bundle_bytes=graph.bundle_bytes(artifacts)),
         bundle_name=bundle_name(loaded, target),
         signer=signer,
+        deployment=deployment,
+        dify_signer=dify_signer,
     )
 
 

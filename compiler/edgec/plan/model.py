@@ -28,7 +28,7 @@ class Action:
     """
 
     name: str
-    kind: Literal["fetch", "reference", "imatrix", "compile", "prove", "bundle"]
+    kind: Literal["fetch", "reference", "imatrix", "compile", "prove", "wheels", "bundle"]
     key: str
     needs: tuple[str, ...]
     inputs: dict[str, str]

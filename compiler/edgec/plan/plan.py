@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgec.deploy.model import Emitted
 from edgec.plan.gguf import GgufPlan
 from edgec.plan.model import Action, DiskNeed
 from edgec.recipe.load import LoadedRecipe
@@ -33,7 +35,11 @@ class Signer:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything `edgec build` will do. `actions` are in an order that respects `needs`; `disk` is the device's."""
+    """Everything `edgec build` will do. `actions` are in an order that respects `needs`; `disk` is the device's.
+
+    `deployment`: what each emitter of the recipe's `package:` made, by its name. `dify_signer`: who will sign the Dify
+    package, None without one.
+    """
 
     loaded: LoadedRecipe
     target: Target
@@ -43,6 +49,8 @@ class Plan:
     disk: DiskNeed
     bundle_name: str
     signer: Signer
+    deployment: Mapping[str, Emitted]
+    dify_signer: Signer | None = None
 
     @property
     def to_run(self) -> tuple[Action, ...]:

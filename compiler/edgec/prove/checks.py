@@ -8,12 +8,15 @@ from edgec.prove.divergence import Divergence
 from edgec.prove.encoder import EmbeddingAgreement
 from edgec.prove.held_out import HeldOut
 from edgec.prove.model import Check, TensorError
+from edgec.prove.reranker import ScoreAgreement
 from edgec.prove.thresholds import Thresholds, max_tensor_error
 
 # Embeddings of different texts that are on average closer than this ignore their input.
 _MAX_ALIKE = 0.999
 # Fewer texts than this have no likeness.
 _MIN_TEXTS = 2
+# Scores of different pairs that spread less than this ignore their input.
+_MIN_SPREAD = 1e-3
 _NOT_FINITE = "a weight or a scale is NaN, infinite or too large: check the source, or keep its tensor in f16"
 _FINER = "choose a finer quantization scheme, use an importance matrix, or set "
 _SHOWN = 3
@@ -66,6 +69,27 @@ def embedding_checks(found: EmbeddingAgreement, limits: Thresholds) -> tuple[Che
             _MAX_ALIKE,
             "",
             detail="the unquantized model's embeddings",
+            hint="the model ignores its input, so the conversion is wrong; or give different lines in prove.held_out",
+        ),
+    )
+
+
+def score_checks(found: ScoreAgreement, limits: Thresholds) -> tuple[Check, ...]:
+    """Finite scores, their error, the order of documents, and whether the reference tells pairs apart."""
+    finite = at_most("scores not finite", found.broken, 0, "pairs", hint=_NOT_FINITE)
+    if found.pairs < _MIN_TEXTS:
+        return (finite,)
+    pairs, finer = f"{found.pairs} pairs", _FINER + "prove.max_score_error"
+    return (
+        finite,
+        at_most("score error", found.error, limits.max_score_error, "of the spread", detail=pairs, hint=finer),
+        at_least("same order", found.same_order, limits.min_same_order, "of documents", detail=pairs, hint=finer),
+        at_least(
+            "spread of the scores",
+            found.spread,
+            _MIN_SPREAD,
+            "",
+            detail="the unquantized model's scores",
             hint="the model ignores its input, so the conversion is wrong; or give different lines in prove.held_out",
         ),
     )

@@ -75,12 +75,15 @@ def template_environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
 
 def render_chat(
     template: str,
-    messages: Sequence[Mapping[str, str]],
+    messages: Sequence[Mapping[str, Any]],
     tokens: Mapping[str, str],
     now: datetime.datetime = _DATE,
+    *,
+    tools: Sequence[Mapping[str, Any]] | None = None,
 ) -> str:
     """The prompt text for `messages` (role, content), ready for the assistant's turn. `tokens`: bos_token and the like.
 
+    `tools`: functions the model may call, as OpenAI's API describes them.
     Raises InputError when the template is wrong or refuses the messages.
     """
     environment = template_environment()
@@ -89,7 +92,7 @@ def render_chat(
     environment.globals["strftime_now"] = now.strftime
     try:
         return environment.from_string(template).render(
-            messages=messages, tools=None, documents=None, add_generation_prompt=True, **tokens
+            messages=messages, tools=tools, documents=None, add_generation_prompt=True, **tokens
         )
     except _TEMPLATE_FAULTS as error:
         raise InputError.of(

@@ -6,6 +6,7 @@ Rule: limits are two to four times what llama.cpp's evaluation publishes for a m
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from edgec.recipe.model import Prove
@@ -19,6 +20,18 @@ class Thresholds:
     min_top1: float
     max_perplexity_ratio: float
     min_cosine: float
+    # The recipe's own limit; None: it follows from `min_cosine`.
+    own_score_error: float | None = None
+
+    @property
+    def max_score_error(self) -> float:
+        """Rerankers: twice the relative error that a vector of the worst allowed cosine has."""
+        return 2 * math.sqrt(2 * (1 - self.min_cosine)) if self.own_score_error is None else self.own_score_error
+
+    @property
+    def min_same_order(self) -> float:
+        """Rerankers: documents, two by two, in the same order; always well above chance."""
+        return max(0.6, 1 - self.max_score_error)
 
     @property
     def min_mean_cosine(self) -> float:
@@ -74,4 +87,5 @@ def demanded(scheme: str, settings: Prove) -> Thresholds:
             base.max_perplexity_ratio if settings.max_perplexity_ratio is None else settings.max_perplexity_ratio
         ),
         min_cosine=base.min_cosine if settings.min_cosine is None else settings.min_cosine,
+        own_score_error=settings.max_score_error,
     )

@@ -138,6 +138,14 @@ class Oracle:
         return tuple(added[i].content for i in sorted(added))
 
 
+def pair_ids(tokenizer_json: bytes, pairs: Sequence[tuple[str, str]]) -> list[list[int]]:
+    """The ids of pairs of texts with the special tokens that tokenizer.json puts around and between them."""
+    tokenizer = load_tokenizer(tokenizer_json)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return [list(tokenizer.encode(first, second).ids) for first, second in pairs]
+
+
 class _Causes:
     """Finds the first limit that explains a difference."""
 

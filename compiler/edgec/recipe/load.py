@@ -33,6 +33,8 @@ _PATH_FIELDS: tuple[tuple[str | None, ...], ...] = (
     ("artifacts", None, "tokenizer", "chat_template"),
     ("prove", "held_out"),
     ("sign", "key"),
+    ("package", "dify", "icon"),
+    ("package", "dify", "key"),
 )
 
 # For keys that a recipe with mistakes lacks; nothing is reported about them.

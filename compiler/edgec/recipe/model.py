@@ -8,24 +8,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from edgec.documents.shape import InWords
 from edgec.documents.typed import mistake, together
+from edgec.recipe.document import Document, RelativePath, Slug, Version
+from edgec.recipe.package import Package
 
-# Names that become file names, tags and registry paths.
-Slug = Annotated[
-    str,
-    Field(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=64),
-    InWords("lower-case letters and digits, with single `-`, `_` or `.` between them"),
-]
-Version = Annotated[
-    str,
-    Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$", max_length=64),
-    InWords("three numbers with dots"),
-]
 HubName = Annotated[
     str,
     Field(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$"),
@@ -48,12 +39,6 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TENSOR_GLOB = re.compile(r"(?:[A-Za-z0-9_.*?-]|\[!?[A-Za-z0-9_-]+\])+")
 
 
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise mistake("the path is empty", "give a path, or remove the line")
-    return text
-
-
 def _glob(text: str) -> str:
     """A glob over tensor names; a person who writes a regular expression would match nothing without a word."""
     if not _TENSOR_GLOB.fullmatch(text):
@@ -62,14 +47,7 @@ def _glob(text: str) -> str:
     return text
 
 
-RelativePath = Annotated[str, AfterValidator(_not_blank)]
 TensorGlob = Annotated[str, AfterValidator(_glob)]
-
-
-class Document(BaseModel):
-    """Base of every typed document: unknown keys are errors, values cannot change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _not_both(first: str, second: str) -> JsonDict:
@@ -236,6 +214,9 @@ class Prove(Document):
     min_cosine: float | None = Field(
         None, ge=0, le=1, description="Encoders: smallest allowed cosine of any embedding with the unquantized model's."
     )
+    max_score_error: float | None = Field(
+        None, gt=0, description="Rerankers: largest allowed error of the scores, as a share of their spread."
+    )
 
 
 class Sign(Document):
@@ -267,5 +248,6 @@ class Recipe(Document):
     batch: int = Field(1, ge=1, description="Sequences decoded at once on the device.")
     artifacts: tuple[GgufArtifact, ...] = Field(min_length=1, description="The files to make; at least one.")
     prove: Prove = Field(Prove(), description="What the proof compares and what it demands.")
+    package: Package = Field(Package(), description="What the bundle carries for those who serve and use the model.")
     sign: Sign = Field(Sign(), description="The key that signs the bundle.")
     vars: dict[str, str | int | float | bool] = Field(default_factory=dict, description="Values for `${{ vars.x }}`.")

@@ -88,15 +88,24 @@ class ActionStore:
     @contextlib.contextmanager
     def work(self, key: str, *, waiting: Callable[[], None] | None = None) -> Iterator[Workspace | Result]:
         """Holds `key`: yields a `Workspace` to fill, or the `Result` another process stored meanwhile."""
-        with exclusive(self.root / "locks" / f"{_hex(key)}.lock", waiting=waiting, hint=CACHE_HINT):
-            done = self.lookup(key)
-            if done is not None:
-                yield done
-                return
-            folder = self._folder("partial", key)
-            with explained(folder, hint=CACHE_HINT):
-                make_usable(folder)
-            yield Workspace(folder, self._folder("results", key))
+        with exclusive(self._work_lock(_hex(key)), waiting=waiting, hint=CACHE_HINT):
+            yield self._begin(key)
+
+    @contextlib.contextmanager
+    def work_unless_held(self, key: str) -> Iterator[Workspace | Result | None]:
+        """As `work`, but None if another process works on `key`: who holds a key must not wait for another."""
+        with unless_held(self._work_lock(_hex(key)), hint=CACHE_HINT) as free:
+            yield self._begin(key) if free else None
+
+    def _begin(self, key: str) -> Workspace | Result:
+        """The result of a held key, if it is there by now, else the folder to make it in."""
+        done = self.lookup(key)
+        if done is not None:
+            return done
+        folder = self._folder("partial", key)
+        with explained(folder, hint=CACHE_HINT):
+            make_usable(folder)
+        return Workspace(folder, self._folder("results", key))
 
     def entries(self) -> tuple[Entry, ...]:
         """All results and partial folders."""
@@ -118,12 +127,11 @@ class ActionStore:
         Waits for an action at work on it.
         """
         folder = self.root / entry
-        lock = self.root / "locks" / f"{folder.name}.lock"
         with unless_held(self._use_lock(folder.name), hint=CACHE_HINT) as free:
             if not free:
                 return False
             # Whoever held the lock may have turned a partial folder into a result, or cleaned as well.
-            with exclusive(lock, hint=CACHE_HINT), explained(folder, hint=CACHE_HINT):
+            with exclusive(self._work_lock(folder.name), hint=CACHE_HINT), explained(folder, hint=CACHE_HINT):
                 delete(folder)
         return True
 
@@ -140,6 +148,9 @@ class ActionStore:
         record = self._folder("results", key) / _RESULT
         with explained(record, hint=CACHE_HINT):
             record.unlink(missing_ok=True)
+
+    def _work_lock(self, name: str) -> Path:
+        return self.root / "locks" / f"{name}.lock"
 
     def _use_lock(self, name: str) -> Path:
         return self.root / "locks" / f"{name}.use"

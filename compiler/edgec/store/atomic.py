@@ -106,3 +106,19 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             temporary.unlink(missing_ok=True)
             raise
         fsync_folder(path.parent)
+
+
+def write_new(path: Path, data: bytes, mode: int) -> None:
+    """Writes a file that must not exist yet, whole or not at all. Raises FileExistsError."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        # A link fails where a rename would replace.
+        os.link(temporary, path)
+    finally:
+        temporary.unlink()

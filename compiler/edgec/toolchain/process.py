@@ -11,21 +11,36 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from edgec.errors import ToolError
+from edgec.toolchain.memory import oom_kills
 
 _TAIL_LINES = 20
 
 
-def run_tool(arguments: Sequence[str], *, log: Path, timeout_s: float, env: Mapping[str, str]) -> str:
-    """Runs a tool and returns its output. Raises ToolError: missing, failed (with the end of its output), or hung."""
-    with _opened(log) as sink:
-        child = _start(arguments, sink, env)
+def run_tool(
+    arguments: Sequence[str],
+    *,
+    log: Path,
+    timeout_s: float,
+    env: Mapping[str, str],
+    request: IO[bytes] | None = None,
+    pass_fds: Sequence[int] = (),
+    append: bool = False,
+) -> str:
+    """Runs a tool and returns its output. Raises ToolError: missing, failed (with the end of its output), or hung.
+
+    `request`: a file that is its standard input; `pass_fds`: descriptors it inherits; `append`: the log goes on.
+    """
+    kills = oom_kills()
+    with _opened(log, append=append) as sink:
+        begin = sink.tell()
+        child = _start(arguments, sink, env, request, pass_fds)
         try:
             code = child.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise _failed(arguments, log, f"did not end within {timeout_s:.0f} s") from None
+            raise _failed(arguments, log, begin, f"did not end within {timeout_s:.0f} s") from None
         finally:
             # Also on ^C: nothing a tool started outlives the step.
             with contextlib.suppress(ProcessLookupError):
@@ -33,27 +48,35 @@ def run_tool(arguments: Sequence[str], *, log: Path, timeout_s: float, env: Mapp
             child.wait()
     if code != 0:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
-        raise _failed(arguments, log, how)
-    return log.read_text(encoding="utf-8", errors="replace")
+        raise _failed(arguments, log, begin, f"{how}{_blame(code, kills)}")
+    return _output(log, begin)
 
 
-def _opened(log: Path) -> BinaryIO:
+def _opened(log: Path, *, append: bool) -> BinaryIO:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        return log.open("wb")
+        sink = log.open("ab" if append else "wb")
     except OSError as error:
         raise ToolError.of(
             f"the log cannot be written: {error.strerror}",
             place=str(log),
             hint="set EDGEC_CACHE to a folder you may write to",
         ) from error
+    sink.seek(0, os.SEEK_END)
+    return sink
 
 
-def _start(arguments: Sequence[str], sink: BinaryIO, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _start(
+    arguments: Sequence[str],
+    sink: BinaryIO,
+    env: Mapping[str, str],
+    request: IO[bytes] | None,
+    pass_fds: Sequence[int],
+) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(  # noqa: S603 - the caller's own argument list, no shell
-            list(arguments), stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, env=dict(env),
-            start_new_session=True,
+            list(arguments), stdin=request or subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, env=dict(env),
+            start_new_session=True, pass_fds=tuple(pass_fds),
         )  # fmt: skip
     except OSError as error:
         raise ToolError.of(
@@ -61,7 +84,21 @@ def _start(arguments: Sequence[str], sink: BinaryIO, env: Mapping[str, str]) -> 
         ) from error
 
 
-def _failed(arguments: Sequence[str], log: Path, how: str) -> ToolError:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
+def _blame(code: int, kills_before: int | None) -> str:
+    """What is known of the kernel's part in a tool's end."""
+    kills = oom_kills()
+    if kills is not None and kills_before is not None and kills > kills_before:
+        return "; the kernel ended a process meanwhile, because memory ran out"
+    if code == -signal.SIGKILL:
+        return ", which the kernel does when memory runs out"
+    return ""
+
+
+def _output(log: Path, begin: int) -> str:
+    return log.read_bytes()[begin:].decode("utf-8", errors="replace")
+
+
+def _failed(arguments: Sequence[str], log: Path, begin: int, how: str) -> ToolError:
+    lines = _output(log, begin).splitlines()[-_TAIL_LINES:]
     tail = "".join(f"\n  | {line}" for line in lines)
     return ToolError.of(f"{Path(arguments[0]).name} {how}{tail}", hint=f"the whole output is in {log}")

@@ -16,8 +16,7 @@ import tiny_models
 
 from edgec.errors import ToolError
 from edgec.events import Event, Progress, silent
-from edgec.formats.gguf import journal
-from edgec.formats.gguf.compile import CompiledGguf, compile_gguf
+from edgec.formats.gguf.compile import CompiledGguf, GgufJob, compile_gguf, compile_together
 from edgec.formats.gguf.layout import GgufLayout, plan_layout
 from edgec.source.local import open_local
 from edgec.source.model import Checkpoint
@@ -48,7 +47,7 @@ def _again(checkpoint: Checkpoint, layout: GgufLayout, folder: Path) -> tuple[Co
     lock = threading.Lock()
 
     def keep(event: Event) -> None:
-        if isinstance(event, Progress):
+        if isinstance(event, Progress) and event.detail:
             with lock:
                 events.append(event)
 
@@ -150,10 +149,9 @@ def test_a_damaged_journal_ends_at_the_damage(
     layout: GgufLayout,
     whole: CompiledGguf,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     damage: bytes,
 ) -> None:
-    path = _finished_but_for_the_end(checkpoint, layout, tmp_path, monkeypatch)
+    path = _finished_but_for_the_end(checkpoint, layout, tmp_path)
     lines = path.read_bytes().splitlines()
     kept = {json.loads(line)["name"] for line in lines[1:6]}
     path.write_bytes(b"\n".join([*lines[:6], damage, *lines[6:]]) + b"\n")
@@ -169,10 +167,9 @@ def test_a_journal_without_its_first_line_is_none(
     layout: GgufLayout,
     whole: CompiledGguf,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     content: bytes,
 ) -> None:
-    _finished_but_for_the_end(checkpoint, layout, tmp_path, monkeypatch).write_bytes(content)
+    _finished_but_for_the_end(checkpoint, layout, tmp_path).write_bytes(content)
     assert _again(checkpoint, layout, tmp_path) == (whole, 0)
 
 
@@ -188,30 +185,24 @@ def test_a_link_in_the_folder_is_never_written_through(
     assert victim.read_bytes() == b"precious"
 
 
-def _finished_but_for_the_end(
-    checkpoint: Checkpoint, layout: GgufLayout, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def _finished_but_for_the_end(checkpoint: Checkpoint, layout: GgufLayout, folder: Path) -> Path:
     """A folder with all data and the journal, as a kill just before the end leaves it; the journal's path."""
-    with monkeypatch.context() as patch:
-        patch.setattr(journal.Journal, "remove", lambda self: None)
-        compile_gguf(checkpoint, layout, folder, imatrix=None, report=silent, action="compile")
+    compile_together(checkpoint, [GgufJob(layout, folder, None, "compile")], report=silent)
     return folder / "journal.jsonl"
 
 
-def test_nothing_is_made_twice(
-    checkpoint: Checkpoint, layout: GgufLayout, whole: CompiledGguf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _finished_but_for_the_end(checkpoint, layout, tmp_path, monkeypatch)
+def test_nothing_is_made_twice(checkpoint: Checkpoint, layout: GgufLayout, whole: CompiledGguf, tmp_path: Path) -> None:
+    _finished_but_for_the_end(checkpoint, layout, tmp_path)
     made, kept_bytes = _again(checkpoint, layout, tmp_path)
     assert made == whole
     assert kept_bytes == sum(t.nbytes for t in layout.tensors)
 
 
 def test_the_journal_is_not_believed(
-    checkpoint: Checkpoint, layout: GgufLayout, whole: CompiledGguf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Checkpoint, layout: GgufLayout, whole: CompiledGguf, tmp_path: Path
 ) -> None:
     """A byte of a finished tensor changed, and the last line of the journal cut off."""
-    path = _finished_but_for_the_end(checkpoint, layout, tmp_path, monkeypatch)
+    path = _finished_but_for_the_end(checkpoint, layout, tmp_path)
     victim = next(t for t in layout.tensors if t.name == "blk.2.ffn_up.weight")
     with (tmp_path / victim.file).open("r+b") as file:
         file.seek(victim.offset + 1000)
@@ -226,9 +217,9 @@ def test_the_journal_is_not_believed(
 
 
 def test_a_damaged_line_ends_the_journal(
-    checkpoint: Checkpoint, layout: GgufLayout, whole: CompiledGguf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Checkpoint, layout: GgufLayout, whole: CompiledGguf, tmp_path: Path
 ) -> None:
-    path = _finished_but_for_the_end(checkpoint, layout, tmp_path, monkeypatch)
+    path = _finished_but_for_the_end(checkpoint, layout, tmp_path)
     lines = path.read_bytes().splitlines()
     believed = {json.loads(line)["name"] for line in lines[1:3]}
     for damage in (b"\0" * 40, b"[]", b'{"name": "blk.0"}', b"\xff\xfe"):
@@ -239,9 +230,9 @@ def test_a_damaged_line_ends_the_journal(
 
 
 def test_another_output_in_the_folder_is_made_anew(
-    checkpoint: Checkpoint, layout: GgufLayout, whole: CompiledGguf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Checkpoint, layout: GgufLayout, whole: CompiledGguf, tmp_path: Path
 ) -> None:
-    _finished_but_for_the_end(checkpoint, layout, tmp_path, monkeypatch)
+    _finished_but_for_the_end(checkpoint, layout, tmp_path)
     mapped, vocabulary = tiny_models.map_by_hand(checkpoint), tiny_models.vocabulary_by_hand(checkpoint)
     smaller = plan_layout(mapped, vocabulary, checkpoint.header.tensors, scheme="q8_0")
     made, kept_bytes = _again(checkpoint, smaller, tmp_path)

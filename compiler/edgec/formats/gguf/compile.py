@@ -1,65 +1,34 @@
-"""The streaming compile: one pass from safetensors to GGUF, in constant memory, on all cores, resumable.
+"""The streaming compile: one pass from safetensors to all GGUFs wanted, in constant memory, on all cores, resumable.
 
-Rule: slabs are handed out in file order and may finish in any; digests see them in order. Whatever goes wrong in one
-worker stops all of them within a slab.
+Rule: a slab is read once, whatever number of outputs wants it, and not at all when none does. Slabs are handed out in
+file order and may finish in any. Whatever goes wrong in one worker stops all of them within a slab.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
+import contextlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgec.documents.canonical import sha256_file, sha256_json
-from edgec.events import Progress, Reporter
-from edgec.formats.gguf import ggml
-from edgec.formats.gguf.imatrix_file import Imatrix, importance_of
-from edgec.formats.gguf.journal import Journal, TensorResult
-from edgec.formats.gguf.kernels import choose_quantize
+from edgec.documents.canonical import sha256_json
+from edgec.events import Reporter
+from edgec.formats.gguf import ggml, journal
+from edgec.formats.gguf.imatrix_file import Imatrix
+from edgec.formats.gguf.journal import TensorResult
 from edgec.formats.gguf.layout import GgufLayout, TensorPlan
-from edgec.formats.gguf.output import OutputFiles
-from edgec.formats.gguf.slabs import Slab, SlabResult, SlabWorker, slabs_of
-from edgec.source.model import Checkpoint
+from edgec.formats.gguf.model import TensorMapping
+from edgec.formats.gguf.sink import CompiledGguf, GgufJob, Sink
+from edgec.formats.gguf.slabs import Encoding, Slab, SlabWorker, slabs_of
+from edgec.formats.gguf.types import TensorType
+from edgec.source.model import Checkpoint, TensorInfo
 from edgec.source.reader import TensorReader
 from edgec.source.unchanged import weight_stamps
 from edgec.toolchain.cores import usable_cores
-
-
-@dataclass(frozen=True)
-class CompiledFile:
-    """A finished file. `sha256`: `sha256:<hex>`."""
-
-    name: str
-    size_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class CompiledTensor:
-    """A finished tensor. `relative_rmse`: over a sample of rows, relative to the source's root mean square."""
-
-    name: str
-    type: str
-    elements: int
-    nbytes: int
-    sha256: str
-    relative_rmse: float
-
-
-@dataclass(frozen=True)
-class CompiledGguf:
-    """What a compile made; tensors in file order."""
-
-    files: tuple[CompiledFile, ...]
-    tensors: tuple[CompiledTensor, ...]
 
 
 def compile_gguf(
@@ -78,21 +47,29 @@ def compile_gguf(
     default all cores of this process. Raises InputError for weights or an importance matrix that cannot be used,
     ToolError when the disk or ggml fails; the folder can be resumed after both.
     """
+    job = GgufJob(layout, folder, imatrix, action)
+    (compiled,) = compile_together(checkpoint, [job], report=report, threads=threads)
+    journal.forget(folder)
+    return compiled
+
+
+def compile_together(
+    checkpoint: Checkpoint, jobs: Sequence[GgufJob], *, report: Reporter, threads: int | None = None
+) -> tuple[CompiledGguf, ...]:
+    """Do `jobs` (each with a folder of its own) with one read of the checkpoint; as `compile_gguf` for each of them.
+
+    Each folder holds its journal as well then: until the files are moved away, the next run finds them finished.
+    """
     ggml.load()
-    importance = importance_of(imatrix, layout.tensors) if imatrix is not None else {}
-    key = _journal_key(checkpoint, layout, imatrix)
-    with OutputFiles(folder, layout) as outputs, TensorReader(checkpoint) as reader:
-        journal = Journal(folder, key, outputs)
-        done = journal.resume({t.name: t for t in layout.tensors})
-        outputs.sync_folder()
-        run = _Run(layout=layout, importance=importance, outputs=outputs, report=report, action=action, done=done)
-        quantize = choose_quantize(layout.tensors, importance, report)
-        count = threads or usable_cores()
-        results = run.execute([SlabWorker(reader, quantize) for _ in range(count)], journal)
-        journal.sync()
-    files = tuple(CompiledFile(f.name, f.size_bytes, sha256_file(folder / f.name)) for f in layout.files)
-    journal.remove()
-    return CompiledGguf(files, tuple(_compiled(t, results[t.name]) for t in layout.tensors))
+    stop = threading.Event()
+    with contextlib.ExitStack() as opened:
+        sinks = [
+            opened.enter_context(Sink(job, _journal_key(checkpoint, job.layout, job.imatrix), report, stop))
+            for job in jobs
+        ]
+        reader = opened.enter_context(TensorReader(checkpoint))
+        _Pass(sinks, stop).execute([SlabWorker(reader) for _ in range(threads or usable_cores())])
+        return tuple(sink.finish() for sink in sinks)
 
 
 def _journal_key(checkpoint: Checkpoint, layout: GgufLayout, imatrix: Imatrix | None) -> str:
@@ -102,79 +79,46 @@ def _journal_key(checkpoint: Checkpoint, layout: GgufLayout, imatrix: Imatrix | 
     return sha256_json([layout.digest, sources, stamps, imatrix.digest if imatrix is not None else None])
 
 
-def _compiled(tensor: TensorPlan, result: TensorResult) -> CompiledTensor:
-    rmse = math.sqrt(result.error_sum / result.source_sum) if result.source_sum else 0.0
-    return CompiledTensor(tensor.name, tensor.type.label, tensor.elements, tensor.nbytes, result.sha256, rmse)
+@dataclass(frozen=True)
+class _Share:
+    """One encoding of a tensor, and all outputs that want exactly it."""
+
+    encoding: Encoding
+    takers: list[tuple[Sink, TensorPlan]] = field(default_factory=list)
 
 
-@dataclass
-class _TensorSum:
-    """Digest and error of one tensor, taken over its slabs in order however they arrive."""
-
-    tensor: TensorPlan
-    count: int
-    next_index: int = 0
-    error_sum: float = 0.0
-    source_sum: float = 0.0
-    waiting: dict[int, SlabResult] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __post_init__(self) -> None:
-        self._digest = hashlib.sha256()
-
-    def add(self, slab: Slab, result: SlabResult) -> bool:
-        """Take a finished slab; True when it was the tensor's last."""
-        with self.lock:
-            if slab.index != self.next_index:
-                # The worker uses its buffer again. At most one slab per worker waits: they are handed out in order.
-                copy = memoryview(bytes(result.data))
-                self.waiting[slab.index] = SlabResult(copy, result.error_sum, result.source_sum)
-                return False
-            self._take(result)
-            while (next_result := self.waiting.pop(self.next_index, None)) is not None:
-                self._take(next_result)
-            return self.next_index == self.count
-
-    def _take(self, result: SlabResult) -> None:
-        self._digest.update(result.data)
-        self.error_sum += result.error_sum
-        self.source_sum += result.source_sum
-        self.next_index += 1
-
-    def result(self) -> TensorResult:
-        """The finished tensor."""
-        digest = f"sha256:{self._digest.hexdigest()}"
-        return TensorResult(self.tensor.name, self.tensor.nbytes, digest, self.error_sum, self.source_sum)
+def _shares(sinks: Sequence[Sink]) -> dict[tuple[TensorMapping, TensorInfo | None], list[_Share]]:
+    """What is wanted of each tensor of the source, in the order of the output that lacks most."""
+    found: dict[tuple[TensorMapping, TensorInfo | None], dict[tuple[TensorType, str | None], _Share]] = {}
+    for sink in sorted(sinks, key=lambda s: -len(s.left)):
+        matrix = sink.job.imatrix.digest if sink.job.imatrix is not None else None
+        for tensor in sink.left:
+            encodings = found.setdefault((tensor.mapping, tensor.source), {})
+            share = encodings.setdefault((tensor.type, matrix), _Share(sink.encoding(tensor)))
+            share.takers.append((sink, tensor))
+    return {tensor: list(encodings.values()) for tensor, encodings in found.items()}
 
 
-class _Run:
-    """One pass over the tensors that are not `done` yet."""
+# A piece of work for a worker, whose buffers it may use.
+_Task = Callable[[SlabWorker], None]
 
-    def __init__(
-        self,
-        *,
-        layout: GgufLayout,
-        importance: Mapping[str, NDArray[np.float32]],
-        outputs: OutputFiles,
-        report: Reporter,
-        action: str,
-        done: Mapping[str, TensorResult],
-    ) -> None:
-        self._importance = importance
-        self._outputs = outputs
-        self._report = report
-        self._action = action
-        self._results = dict(done)
-        self._left = [t for t in layout.tensors if t.name not in done]
-        self._total = sum(t.nbytes for t in layout.tensors)
-        self._written = self._total - sum(t.nbytes for t in self._left)
-        self._work = self._slabs()
+
+def _begin(sink: Sink, _worker: SlabWorker) -> None:
+    sink.begin()
+
+
+class _Pass:
+    """One pass over the tensors that any of `sinks` lacks. `stop`: set when the pass ends, however it does."""
+
+    def __init__(self, sinks: Sequence[Sink], stop: threading.Event) -> None:
+        self._sinks = sinks
+        self._stop = stop
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._finished: SimpleQueue[TensorResult | None] = SimpleQueue()
+        self._tasks = self._all_tasks()
+        self._finished: SimpleQueue[tuple[Sink, TensorResult] | None] = SimpleQueue()
 
-    def execute(self, slab_workers: Sequence[SlabWorker], journal: Journal) -> dict[str, TensorResult]:
-        """Run all workers to the end, each in a thread; this thread keeps the journal. Raises what a worker raised."""
+    def execute(self, slab_workers: Sequence[SlabWorker]) -> None:
+        """Run all workers to the end, each in a thread; this thread keeps the journals. Raises what a worker raised."""
         with ThreadPoolExecutor(len(slab_workers), thread_name_prefix="compile") as pool:
             # Within the try: an interruption while the first already work must stop them as well.
             try:
@@ -183,45 +127,41 @@ class _Run:
                     worker.add_done_callback(self._worker_ended)
                 running = len(workers)
                 while running:
-                    result = self._finished.get()
-                    if result is None:
+                    finished = self._finished.get()
+                    if finished is None:
                         running -= 1
                     else:
-                        self._results[result.name] = result
-                        journal.add(result)
+                        sink, result = finished
+                        sink.keep(result)
             finally:
                 self._stop.set()
         for worker in workers:
             worker.result()
-        return self._results
 
     def _worker_ended(self, worker: Future[None]) -> None:
         if worker.exception() is not None:
             self._stop.set()
         self._finished.put(None)
 
-    def _slabs(self) -> Iterator[tuple[_TensorSum, Slab]]:
-        for tensor in self._left:
-            slabs = slabs_of(tensor)
-            total = _TensorSum(tensor, len(slabs))
-            for slab in slabs:
-                yield total, slab
+    def _all_tasks(self) -> Iterator[_Task]:
+        for sink in self._sinks:
+            yield partial(_begin, sink)
+        for (mapping, source), shares in _shares(self._sinks).items():
+            for slab in slabs_of(mapping, source):
+                yield partial(self._make, slab, shares)
 
     def _run_worker(self, worker: SlabWorker) -> None:
         while not self._stop.is_set():
             with self._lock:
-                task = next(self._work, None)
+                task = next(self._tasks, None)
             if task is None:
                 return
-            total, slab = task
-            result = worker.process(slab, self._importance.get(slab.tensor.name))
-            self._outputs.write(slab.tensor.file, result.data, slab.offset)
-            if total.add(slab, result):
-                self._finished.put(total.result())
-            self._tell(slab, result.data.nbytes)
+            task(worker)
 
-    def _tell(self, slab: Slab, nbytes: int) -> None:
-        with self._lock:
-            self._written += nbytes
-            done = self._written
-        self._report(Progress(self._action, done, self._total, "bytes", slab.tensor.name))
+    def _make(self, slab: Slab, shares: Sequence[_Share], worker: SlabWorker) -> None:
+        encoded_slabs = worker.process(slab, [share.encoding for share in shares])
+        for share, encoded in zip(shares, encoded_slabs, strict=True):
+            for sink, tensor in share.takers:
+                result = sink.take(tensor, slab, encoded)
+                if result is not None:
+                    self._finished.put((sink, result))

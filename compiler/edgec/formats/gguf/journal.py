@@ -67,11 +67,6 @@ class Journal:
             os.fsync(file.fileno())
         self._unsynced.clear()
 
-    def remove(self) -> None:
-        """Forget everything: the files are finished."""
-        with explained(self._path):
-            self._path.unlink()
-
     def _read(self) -> list[TensorResult]:
         if not self._path.exists():
             return []
@@ -93,6 +88,13 @@ class Journal:
             size = min(_READ_BYTES, tensor.nbytes - start)
             digest.update(self._outputs.read(tensor.file, size, tensor.offset + start))
         return result.sha256 == f"sha256:{digest.hexdigest()}"
+
+
+def forget(folder: Path) -> None:
+    """Removes the journal of a finished work folder. Raises ToolError."""
+    path = folder / _NAME
+    with explained(path):
+        path.unlink()
 
 
 def _parse(line: bytes) -> TensorResult | None:

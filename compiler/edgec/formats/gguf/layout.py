@@ -44,20 +44,17 @@ class TensorPlan:
     @property
     def columns(self) -> int:
         """Elements of one row."""
-        return self.mapping.shape[-1] if self.mapping.shape else 1
+        return self.mapping.columns
 
     @property
     def rows(self) -> int:
         """Number of rows; a vector is one row."""
-        return self.elements // self.columns
+        return self.mapping.height
 
     @property
     def elements(self) -> int:
         """Number of elements."""
-        count = 1
-        for dimension in self.mapping.shape:
-            count *= dimension
-        return count
+        return self.rows * self.columns
 
 
 @dataclass(frozen=True)

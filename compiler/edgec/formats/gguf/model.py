@@ -6,6 +6,7 @@ writer and reader.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -31,6 +32,8 @@ class ValueType(IntEnum):
 
 
 Scalar = bool | int | float | str
+# A text generator, a maker of embeddings, a judge of how well a document answers a query.
+ModelKind = Literal["decoder", "encoder", "reranker"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,16 @@ class TensorMapping:
     constant: tuple[float, ...] | None = None
     fixed_type: Literal["f32"] | None = None
 
+    @property
+    def columns(self) -> int:
+        """Elements of one row."""
+        return self.shape[-1] if self.shape else 1
+
+    @property
+    def height(self) -> int:
+        """Number of rows; a vector is one row."""
+        return math.prod(self.shape[:-1])
+
 
 @dataclass(frozen=True)
 class ModelShape:
@@ -92,7 +105,7 @@ class MappedModel:
     """
 
     arch: str
-    kind: Literal["decoder", "encoder"]
+    kind: ModelKind
     shape: ModelShape
     metadata: tuple[KeyValue, ...]
     tensors: tuple[TensorMapping, ...]
@@ -114,4 +127,6 @@ class Vocabulary:
     chat_template: str | None
     # The checkpoint's file that the template stands in; None for the recipe's own, and without one.
     chat_template_file: str | None = None
+    # Rerankers: what the runtime makes of a pair, with `{query}` and `{document}` in it.
+    rerank_template: str | None = None
     notes: tuple[str, ...] = ()

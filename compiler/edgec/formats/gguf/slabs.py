@@ -1,12 +1,12 @@
-"""One slab of a tensor: whole rows, read, checked, transformed and quantized in a worker's own buffers.
+"""One slab of a tensor: whole rows, read, checked and transformed once, then quantized for each output that wants it.
 
-Rule: the result of a slab depends on nothing but its rows, so any number of workers makes the same bytes; memory is a
-constant per worker.
+Rule: the bytes of a slab depend on nothing but its rows and the encoding, so any number of workers and any company of
+outputs makes the same; memory is a constant per worker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.formats.gguf import ggml
-from edgec.formats.gguf.layout import TensorPlan
+from edgec.formats.gguf.model import TensorMapping
 from edgec.formats.gguf.types import TensorType
 from edgec.source.finite import check_finite
 from edgec.source.model import DType, TensorInfo
@@ -22,6 +22,8 @@ from edgec.source.reader import TensorReader
 
 T = TypeVar("T", bound=np.generic)
 
+# Rows as the source stores them: 16-bit floats as their bits, others as float32.
+StoredRows = NDArray[np.uint16] | NDArray[np.float32]
 # A function with the arguments and the bytes of `ggml.quantize`.
 Quantize = Callable[[TensorType, NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32] | None], None]
 
@@ -37,36 +39,46 @@ _NOT_FINITE = {DType.F16: 0x7C00, DType.BF16: 0x7F80}
 
 @dataclass(frozen=True)
 class Slab:
-    """Rows `first_row` to `first_row + rows` of a tensor; slab `index` of `count`."""
+    """Rows `first_row` to `first_row + rows` of a tensor; slab `index` of `count`. `source`: None if computed."""
 
-    tensor: TensorPlan
+    mapping: TensorMapping
+    source: TensorInfo | None
     index: int
     count: int
     first_row: int
     rows: int
 
     @property
-    def offset(self) -> int:
-        """Where its bytes begin in the output file."""
-        return self.tensor.offset + self.first_row * self.tensor.type.row_bytes(self.tensor.columns)
+    def first_element(self) -> int:
+        """The flat index in the tensor of its first element."""
+        return self.first_row * self.mapping.columns
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """What rows become: a type, with the importance of each column (columns,) or without, and who quantizes."""
+
+    type: TensorType
+    importance: NDArray[np.float32] | None
+    quantize: Quantize
 
 
 @dataclass(frozen=True)
-class SlabResult:
-    """`data` is valid until the worker's next slab. Sums of squares over the sampled rows: errors, source values."""
+class EncodedSlab:
+    """The rows' bytes. Sums of squares over the sampled rows: errors, source values."""
 
     data: memoryview
-    error_sum: float
-    source_sum: float
+    error_sum: float = 0.0
+    source_sum: float = 1.0
 
 
-def slabs_of(tensor: TensorPlan) -> list[Slab]:
-    """The slabs of `tensor`, in order: whole rows, and whole heads where rows are reordered within a head."""
-    heads = tensor.mapping.unpermute_heads
-    unit = tensor.rows // heads if heads and tensor.rows > 1 else 1
-    step = max(1, _SLAB_ELEMENTS // (unit * tensor.columns)) * unit
-    starts = range(0, tensor.rows, step)
-    return [Slab(tensor, i, len(starts), r, min(step, tensor.rows - r)) for i, r in enumerate(starts)]
+def slabs_of(mapping: TensorMapping, source: TensorInfo | None) -> list[Slab]:
+    """The slabs of a tensor, in order: whole rows, and whole heads where rows are reordered within a head."""
+    heads = mapping.unpermute_heads
+    unit = mapping.height // heads if heads and mapping.height > 1 else 1
+    step = max(1, _SLAB_ELEMENTS // (unit * mapping.columns)) * unit
+    starts = range(0, mapping.height, step)
+    return [Slab(mapping, source, i, len(starts), r, min(step, mapping.height - r)) for i, r in enumerate(starts)]
 
 
 def unpermute(values: NDArray[T], heads: int) -> NDArray[T]:
@@ -78,93 +90,102 @@ def unpermute(values: NDArray[T], heads: int) -> NDArray[T]:
 class SlabWorker:
     """Buffers of one thread, grown to the largest slab met and used again for every slab."""
 
-    def __init__(self, reader: TensorReader, quantize: Quantize) -> None:
+    def __init__(self, reader: TensorReader) -> None:
         self._reader = reader
-        self._quantize = quantize
         self._raw = np.empty(0, np.uint8)
         self._values = np.empty(0, np.float32)
         self._out = np.empty(0, np.uint8)
 
-    def process(self, slab: Slab, importance: NDArray[np.float32] | None) -> SlabResult:
-        """The output bytes of `slab`. Raises InputError for weights that are not finite, ToolError when reads fail."""
-        tensor = slab.tensor
-        source = tensor.source
-        if source is not None and _COPIES[source.dtype] is tensor.type and not tensor.mapping.add:
-            return SlabResult(self._copy(slab, source).data.cast("B"), 0.0, 1.0)
-        values = self._constant(slab) if source is None else self._read_values(slab, source)
-        values = _transform(values, slab)
-        if tensor.type is TensorType.F32:
-            return SlabResult(values.data.cast("B"), 0.0, 1.0)
-        size = slab.rows * tensor.type.row_bytes(tensor.columns)
-        self._out = _grown(self._out, size)
-        out = self._out[:size]
-        self._quantize(tensor.type, values, out, importance)
-        return SlabResult(out.data, *_sampled_error(slab, values, out))
+    def process(self, slab: Slab, encodings: Iterable[Encoding]) -> Iterator[EncodedSlab]:
+        """The bytes of `slab` in each of `encodings`, in order; each is valid until the next is asked for.
 
-    def _read_raw(self, slab: Slab, source: TensorInfo) -> NDArray[np.uint8]:
-        row_bytes = slab.tensor.columns * source.dtype.itemsize
+        Raises InputError for weights that are not finite, ToolError when reads fail.
+        """
+        stored = self._read(slab)
+        values: NDArray[np.float32] | None = None
+        for encoding in encodings:
+            if _is_copy(slab, encoding.type):
+                yield EncodedSlab(stored.data.cast("B"))
+                continue
+            if values is None:
+                values = self._as_float32(slab, stored)
+            yield self._quantized(slab, values, encoding)
+
+    def _read(self, slab: Slab) -> StoredRows:
+        """The rows (rows, columns), checked, in the output's order."""
+        source = slab.source
+        if source is None:
+            return _constant(slab)
+        row_bytes = slab.mapping.columns * source.dtype.itemsize
         size = slab.rows * row_bytes
         self._raw = _grown(self._raw, size)
         raw = self._raw[:size]
         self._reader.pread(source, slab.first_row * row_bytes, size, raw.data)
-        return raw
-
-    def _copy(self, slab: Slab, source: TensorInfo) -> NDArray[np.generic]:
-        """The rows in the source's own type, checked."""
-        raw = self._read_raw(slab, source)
-        first = slab.first_row * slab.tensor.columns
         if source.dtype is DType.F32:
-            check_finite(raw.view(np.float32), tensor=source.name, file=source.file, first_index=first)
-            return _transform(raw.view(np.uint32).reshape(slab.rows, -1), slab)
+            values = raw.view(np.float32)
+            check_finite(values, tensor=source.name, file=source.file, first_index=slab.first_element)
+            return _reordered(values.reshape(slab.rows, -1), slab)
         bits = raw.view(np.uint16)
         if int((bits & 0x7FFF).max(initial=0)) >= _NOT_FINITE[source.dtype]:
-            self._widened(bits, slab, source)
-        return _transform(bits.reshape(slab.rows, -1), slab)
+            values = self._widened(bits, source.dtype)
+            check_finite(values, tensor=source.name, file=source.file, first_index=slab.first_element)
+        return _reordered(bits.reshape(slab.rows, -1), slab)
 
-    def _read_values(self, slab: Slab, source: TensorInfo) -> NDArray[np.float32]:
-        raw = self._read_raw(slab, source)
-        if source.dtype is not DType.F32:
-            return self._widened(raw.view(np.uint16), slab, source)
-        values = raw.view(np.float32)
-        first = slab.first_row * slab.tensor.columns
-        check_finite(values, tensor=source.name, file=source.file, first_index=first)
-        return values.reshape(slab.rows, -1)
+    def _as_float32(self, slab: Slab, stored: StoredRows) -> NDArray[np.float32]:
+        """The rows with the mapping's constant. May use the memory of `stored`, which is no copy's then."""
+        if slab.source is None or slab.source.dtype is DType.F32:
+            values = stored.view(np.float32)
+        else:
+            values = self._widened(stored.view(np.uint16).reshape(-1), slab.source.dtype).reshape(stored.shape)
+        if slab.mapping.add:
+            np.add(values, np.float32(slab.mapping.add), out=values)
+        return values
 
-    def _widened(self, bits: NDArray[np.uint16], slab: Slab, source: TensorInfo) -> NDArray[np.float32]:
+    def _widened(self, bits: NDArray[np.uint16], dtype: DType) -> NDArray[np.float32]:
         self._values = _grown(self._values, bits.size)
         values = self._values[: bits.size]
-        ggml.widen(bits, values, brain=source.dtype is DType.BF16)
-        first = slab.first_row * slab.tensor.columns
-        check_finite(values, tensor=source.name, file=source.file, first_index=first)
-        return values.reshape(slab.rows, -1)
-
-    @staticmethod
-    def _constant(slab: Slab) -> NDArray[np.float32]:
-        columns = slab.tensor.columns
-        begin = slab.first_row * columns
-        constant = slab.tensor.mapping.constant or ()
-        return np.array(constant[begin : begin + slab.rows * columns], np.float32).reshape(slab.rows, columns)
-
-
-def _transform(values: NDArray[T], slab: Slab) -> NDArray[T]:
-    """Apply the mapping's constant and row order to `values` (rows, columns)."""
-    mapping, tensor = slab.tensor.mapping, slab.tensor
-    if mapping.add:
-        np.add(values, np.float32(mapping.add), out=values)
-    if not mapping.unpermute_heads:
+        ggml.widen(bits, values, brain=dtype is DType.BF16)
         return values
-    if tensor.rows == 1:
-        return unpermute(values.reshape(-1, 1), mapping.unpermute_heads).reshape(values.shape)
-    return unpermute(values, mapping.unpermute_heads * slab.rows // tensor.rows)
+
+    def _quantized(self, slab: Slab, values: NDArray[np.float32], encoding: Encoding) -> EncodedSlab:
+        if encoding.type is TensorType.F32:
+            return EncodedSlab(values.data.cast("B"))
+        size = slab.rows * encoding.type.row_bytes(slab.mapping.columns)
+        self._out = _grown(self._out, size)
+        out = self._out[:size]
+        encoding.quantize(encoding.type, values, out, encoding.importance)
+        return EncodedSlab(out.data, *_sampled_error(slab, values, encoding.type, out))
 
 
-def _sampled_error(slab: Slab, values: NDArray[np.float32], out: NDArray[np.uint8]) -> tuple[float, float]:
-    tensor = slab.tensor
-    stride = max(1, tensor.rows // _SAMPLED_ROWS)
+def _is_copy(slab: Slab, tensor_type: TensorType) -> bool:
+    dtype = slab.source.dtype if slab.source is not None else DType.F32
+    return _COPIES[dtype] is tensor_type and not slab.mapping.add
+
+
+def _constant(slab: Slab) -> NDArray[np.float32]:
+    constant = slab.mapping.constant or ()
+    elements = slab.rows * slab.mapping.columns
+    return np.array(constant[slab.first_element :][:elements], np.float32).reshape(slab.rows, -1)
+
+
+def _reordered(rows: NDArray[T], slab: Slab) -> NDArray[T]:
+    """`rows` (rows, columns) in the output's order."""
+    heads, height = slab.mapping.unpermute_heads, slab.mapping.height
+    if not heads:
+        return rows
+    if height == 1:
+        return unpermute(rows.reshape(-1, 1), heads).reshape(rows.shape)
+    return unpermute(rows, heads * slab.rows // height)
+
+
+def _sampled_error(
+    slab: Slab, values: NDArray[np.float32], tensor_type: TensorType, out: NDArray[np.uint8]
+) -> tuple[float, float]:
+    stride = max(1, slab.mapping.height // _SAMPLED_ROWS)
     rows = np.arange(-slab.first_row % stride, slab.rows, stride)
     source = values[rows]
     data = np.ascontiguousarray(out.reshape(slab.rows, -1)[rows]).reshape(-1)
-    error = ggml.dequantize(tensor.type, data, source.size) - source.reshape(-1)
+    error = ggml.dequantize(tensor_type, data, source.size) - source.reshape(-1)
     return float(np.sum(error * error, dtype=np.float64)), float(np.sum(source * source, dtype=np.float64))
 
 

@@ -27,7 +27,7 @@ def convert(tmp_path: Path) -> Convert:
     def run(folder: Path) -> tuple[Path, MappedModel]:
         checkpoint = open_local(folder)
         mapped = map_model(checkpoint.header, name="tiny")
-        vocabulary = _made_up_words(mapped.shape.n_vocab)
+        vocabulary = _made_up_words(mapped.shape.n_vocab, checkpoint.header.config.get("type_vocab_size", 2))
         layout = plan_layout(mapped, vocabulary, checkpoint.header.tensors, scheme="f32")
         out = tmp_path / "gguf"
         out.mkdir()
@@ -52,7 +52,7 @@ def run_llama(tmp_path: Path) -> Run:
     return run
 
 
-def _made_up_words(n_vocab: int) -> Vocabulary:
+def _made_up_words(n_vocab: int, token_types: int) -> Vocabulary:
     """A vocabulary for models of any family: these tests feed token ids, never text."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     tokens = (*special, *(f"\u2581w{i}" for i in range(n_vocab - len(special))))
@@ -61,7 +61,7 @@ def _made_up_words(n_vocab: int) -> Vocabulary:
     entries = (
         KeyValue("tokenizer.ggml.model", ValueType.STRING, "bert"),
         KeyValue("tokenizer.ggml.pre", ValueType.STRING, "default"),
-        KeyValue("tokenizer.ggml.token_type_count", ValueType.UINT32, 2),
+        KeyValue("tokenizer.ggml.token_type_count", ValueType.UINT32, token_types),
         KeyValue("tokenizer.ggml.tokens", ValueType.ARRAY, tokens, ValueType.STRING),
         KeyValue("tokenizer.ggml.token_type", ValueType.ARRAY, types, ValueType.INT32),
         *(KeyValue(f"tokenizer.ggml.{n}_token_id", ValueType.UINT32, i) for i, n in enumerate(names)),

@@ -176,13 +176,17 @@ ENCODERS: Mapping[str, TinyModel] = {
     "bert-last": replace(_BERT, pooling={"pooling_mode_lasttoken": True, "word_embedding_dimension": 96}),
 }
 
+RERANKER = TinyModel(
+    "BertForSequenceClassification", "BertConfig", {"type_vocab_size": 1, "num_labels": 1}, n_tokens=90
+)
+
 
 def save(tiny: TinyModel, folder: Path) -> Any:
     """Saves the model as a checkpoint in `folder`, decoders with docs-llama's tokenizer; returns it, ready to run."""
     import torch  # noqa: PLC0415 - an optional dependency of the tests
     import transformers  # noqa: PLC0415
 
-    sizes = _ENCODER if tiny in ENCODERS.values() else _DECODER
+    sizes = _ENCODER if tiny.config_class in ("BertConfig", "NomicBertConfig") else _DECODER
     options = dict(tiny.options)
     if "text_config" in options:
         options["text_config"] = {**sizes, **options["text_config"]}

@@ -13,6 +13,7 @@ import numpy as np
 from edgec.formats.gguf.runtime.binding import load
 
 _F32 = 0
+_RANK = 4
 
 
 def _run(model_path: str, tokens: list[int], want: str) -> np.ndarray:
@@ -45,7 +46,8 @@ def _outputs(lib: c.CDLL, model: int, context: int, n_tokens: int, want: str) ->
     if want == "logits":
         n_vocab = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
         return np.ctypeslib.as_array(lib.llama_get_logits(context), (n_tokens, n_vocab))
-    width = lib.llama_model_n_embd_out(model)
+    ranks = lib.llama_pooling_type(context) == _RANK
+    width = lib.llama_model_n_cls_out(model) if ranks else lib.llama_model_n_embd_out(model)
     if want == "rows":
         return np.ctypeslib.as_array(lib.llama_get_embeddings(context), (n_tokens, width))
     return np.ctypeslib.as_array(lib.llama_get_embeddings_seq(context, 0), (1, width))

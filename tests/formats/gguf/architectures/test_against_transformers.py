@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from family_models import DECODERS, ENCODERS, Convert, Run, TinyModel, save
+from family_models import DECODERS, ENCODERS, RERANKER, Convert, Run, TinyModel, save
 
 pytestmark = pytest.mark.reference
 torch = pytest.importorskip("torch")
@@ -74,6 +74,18 @@ def test_texts_are_pooled_as_sentence_transformers_does(
     rows = _reference(model, tokens).last_hidden_state[0].numpy()
     expected = {"mean": rows.mean(axis=0), "cls": rows[0], "last": rows[-1]}[pooled]
     assert _relative_difference(run_llama(gguf, tokens, "pooled")[0], expected) <= _TOLERANCE
+
+
+def test_a_reranker_scores_as_transformers_does(tmp_path: Path, convert: Convert, run_llama: Run) -> None:
+    model = save(RERANKER, tmp_path / "hf")
+    gguf, mapped = convert(tmp_path / "hf")
+    assert mapped.kind == "reranker"
+    rng = np.random.default_rng(2)
+    sequences = [rng.integers(5, 300, size=n) for n in (12, 40, 90)]
+    expected = np.array([_reference(model, tokens).logits[0, 0].item() for tokens in sequences])
+    found = np.array([run_llama(gguf, tokens, "pooled")[0, 0] for tokens in sequences])
+    assert np.ptp(expected) > 0.1, "the model says nothing, so the comparison would show nothing"
+    assert _relative_difference(found, expected) <= _TOLERANCE
 
 
 @pytest.mark.parametrize("name", ["mistral-window", "qwen2-window-of-late-layers", "phi3-window"])

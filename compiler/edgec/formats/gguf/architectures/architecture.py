@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from edgec.formats.gguf.architectures.config import Config
 from edgec.formats.gguf.architectures.metadata import MetadataWriter, general_entries
 from edgec.formats.gguf.architectures.tensors import TensorLedger
-from edgec.formats.gguf.model import MappedModel, ModelShape
+from edgec.formats.gguf.model import MappedModel, ModelKind, ModelShape
 from edgec.source.model import CheckpointHeader
 
 
@@ -36,7 +36,7 @@ def finish(
     ledger: TensorLedger,
     shape: ModelShape,
     *,
-    kind: Literal["decoder", "encoder"] = "decoder",
+    kind: ModelKind = "decoder",
     notes: tuple[str, ...] = (),
 ) -> MappedModel:
     """Closes the ledger and puts the model together."""

@@ -1,11 +1,13 @@
-"""BERT and its sentence-transformers (MiniLM, BGE, E5, ...) -> `bert`."""
+"""BERT, its sentence-transformers (MiniLM, BGE, E5, ...) and its cross-encoders -> `bert`."""
 
 from __future__ import annotations
 
+from edgec.errors import InputError
 from edgec.formats.gguf.architectures.architecture import Request, finish
 from edgec.formats.gguf.architectures.config import Config
-from edgec.formats.gguf.architectures.encoder import UNUSED, EncoderDimensions, write_encoder
+from edgec.formats.gguf.architectures.encoder import UNUSED, EncoderDimensions, write_encoder, write_pooling_or_note
 from edgec.formats.gguf.architectures.metadata import MetadataWriter
+from edgec.formats.gguf.architectures.pooling import RANK
 from edgec.formats.gguf.architectures.tensors import TensorLedger
 from edgec.formats.gguf.model import MappedModel
 
@@ -26,20 +28,63 @@ _DEFAULTS = {
 def map_bert(request: Request) -> MappedModel:
     """Maps the encoder of a BERT; heads for pre-training are left out."""
     config = request.config.with_defaults(_DEFAULTS)
+    ledger = TensorLedger(request.header.tensors)
+    metadata = MetadataWriter("bert")
+    dims = _take_encoder(config, ledger, metadata)
+    notes = write_pooling_or_note(request.header, metadata)
+    ledger.ignore(*UNUSED)
+    return finish(request, metadata, ledger, dims.model_shape(), kind="encoder", notes=notes)
+
+
+def map_bert_reranker(request: Request) -> MappedModel:
+    """Maps a cross-encoder: a BERT whose pooler and classifier give one score for a query and a document."""
+    config = request.config.with_defaults(_DEFAULTS)
+    _require_score(config)
+    ledger = TensorLedger(request.header.tensors)
+    metadata = MetadataWriter("bert")
+    dims = _take_encoder(config, ledger, metadata)
+    metadata.integer("pooling_type", RANK)
+    n_embd = dims.n_embd
+    ledger.take("bert.pooler.dense.weight", "cls.weight", (n_embd, n_embd))
+    ledger.take("bert.pooler.dense.bias", "cls.bias", (n_embd,))
+    # One row: quantizing it would save nothing.
+    ledger.take("classifier.weight", "cls.output.weight", (1, n_embd), fixed_type="f32")
+    ledger.take("classifier.bias", "cls.output.bias", (1,))
+    ledger.ignore(*UNUSED)
+    return finish(request, metadata, ledger, dims.model_shape(), kind="reranker")
+
+
+def _require_score(config: Config) -> None:
+    """Refuses what llama.cpp would load and score wrongly."""
+    labels = config.get("id2label")
+    count = len(labels) if isinstance(labels, dict) else config.get("num_labels") or 2
+    if count != 1:
+        raise InputError.of(
+            f"the classifier has {count} labels, but a reranker has one: its score",
+            place=config.place,
+            hint="use a cross-encoder with one label; llama.cpp serves no other classifiers",
+        )
+    if config.integer("type_vocab_size") != 1:
+        raise InputError.of(
+            "the model tells query and document apart by token types (type_vocab_size is not 1), and llama.cpp gives "
+            "every token the type 0: its scores would be wrong",
+            place=config.place,
+            hint="use a reranker without token types",
+        )
+
+
+def _take_encoder(config: Config, ledger: TensorLedger, metadata: MetadataWriter) -> EncoderDimensions:
     config.require("hidden_act", ("gelu", "gelu_new", "gelu_pytorch_tanh"), "llama.cpp computes tanh GELU here")
     config.require("position_embedding_type", ("absolute",), "llama.cpp adds positions to the embeddings")
     config.require("is_decoder", (False, None), "llama.cpp's bert looks both ways")
     config.require("add_cross_attention", (False, None), "llama.cpp's bert has no cross attention")
     dims = _read_dimensions(config)
-    metadata = MetadataWriter("bert")
-    notes = write_encoder(dims, request.header, metadata)
-    ledger = TensorLedger(request.header.tensors)
+    write_encoder(dims, metadata)
     prefix = "bert." if "bert.embeddings.word_embeddings.weight" in ledger else ""
     _take_embeddings(ledger, dims, f"{prefix}embeddings")
     for layer in range(dims.n_layer):
         _take_layer(ledger, dims, f"{prefix}encoder.layer.{layer}", f"blk.{layer}")
-    ledger.ignore(*UNUSED)
-    return finish(request, metadata, ledger, dims.model_shape(), kind="encoder", notes=notes)
+    return dims
 
 
 def _read_dimensions(config: Config) -> EncoderDimensions:

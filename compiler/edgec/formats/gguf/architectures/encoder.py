@@ -48,8 +48,8 @@ class EncoderDimensions:
         )
 
 
-def write_encoder(dims: EncoderDimensions, header: CheckpointHeader, metadata: MetadataWriter) -> tuple[str, ...]:
-    """Writes the sizes, that attention looks both ways, and the pooling. Returns notes for people."""
+def write_encoder(dims: EncoderDimensions, metadata: MetadataWriter) -> None:
+    """Writes the sizes, and that attention looks both ways."""
     metadata.integer("block_count", dims.n_layer)
     metadata.integer("context_length", dims.context_length)
     metadata.integer("embedding_length", dims.n_embd)
@@ -57,4 +57,8 @@ def write_encoder(dims: EncoderDimensions, header: CheckpointHeader, metadata: M
     metadata.integer("attention.head_count", dims.n_head)
     metadata.number("attention.layer_norm_epsilon", dims.norm_epsilon)
     metadata.flag("attention.causal", False)
+
+
+def write_pooling_or_note(header: CheckpointHeader, metadata: MetadataWriter) -> tuple[str, ...]:
+    """Writes how token embeddings become one. Returns notes for people."""
     return () if write_pooling(header, metadata) else (NO_POOLING,)

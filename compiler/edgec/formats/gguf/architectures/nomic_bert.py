@@ -8,7 +8,7 @@ from __future__ import annotations
 from edgec.formats.gguf.architectures.architecture import Request, finish
 from edgec.formats.gguf.architectures.config import Config
 from edgec.formats.gguf.architectures.decoder import SILU
-from edgec.formats.gguf.architectures.encoder import UNUSED, EncoderDimensions, write_encoder
+from edgec.formats.gguf.architectures.encoder import UNUSED, EncoderDimensions, write_encoder, write_pooling_or_note
 from edgec.formats.gguf.architectures.metadata import MetadataWriter
 from edgec.formats.gguf.architectures.rope import read_rope, require_whole, write_rope
 from edgec.formats.gguf.architectures.tensors import ROTARY_BUFFERS, TensorLedger
@@ -64,7 +64,8 @@ def map_nomic_bert(request: Request) -> MappedModel:
     require_whole(rope)
     dims = _read_dimensions(config)
     metadata = MetadataWriter("nomic-bert")
-    notes = write_encoder(dims, request.header, metadata)
+    write_encoder(dims, metadata)
+    notes = write_pooling_or_note(request.header, metadata)
     write_rope(rope, metadata)
     ledger = TensorLedger(request.header.tensors)
     _take_tensors(ledger, dims)

@@ -13,6 +13,8 @@ from edgec.source.model import CheckpointHeader
 # llama.cpp's numbers, by sentence-transformers' names; the older spelling has one flag per kind.
 _KINDS = {"mean": 1, "cls": 2, "lasttoken": 3}
 _FLAGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "lasttoken"}
+# A head gives a score instead of an embedding.
+RANK = 4
 # What may follow the transformer: pooling, and the normalization that every user of embeddings does anyway.
 _MODULES = ("Transformer", "Pooling", "Normalize")
 

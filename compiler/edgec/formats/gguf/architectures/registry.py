@@ -9,7 +9,7 @@ from typing import Any
 
 from edgec.errors import InputError
 from edgec.formats.gguf.architectures.architecture import Architecture, Request
-from edgec.formats.gguf.architectures.bert import map_bert
+from edgec.formats.gguf.architectures.bert import map_bert, map_bert_reranker
 from edgec.formats.gguf.architectures.config import Config, show
 from edgec.formats.gguf.architectures.gemma3 import map_gemma3
 from edgec.formats.gguf.architectures.llama import map_llama, map_mistral
@@ -22,6 +22,7 @@ from edgec.source.model import CheckpointHeader
 SUPPORTED: Mapping[str, Architecture] = {
     "BertForMaskedLM": map_bert,
     "BertForPreTraining": map_bert,
+    "BertForSequenceClassification": map_bert_reranker,
     "BertModel": map_bert,
     "Gemma3ForCausalLM": map_gemma3,
     "Gemma3ForConditionalGeneration": map_gemma3,

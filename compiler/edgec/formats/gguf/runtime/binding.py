@@ -38,6 +38,7 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "llama_model_get_vocab": (_P, (_P,)),
     "llama_model_n_ctx_train": (_I32, (_P,)),
     "llama_model_n_embd_out": (_I32, (_P,)),
+    "llama_model_n_cls_out": (_U32, (_P,)),
     "llama_model_n_layer": (_I32, (_P,)),
     "llama_model_chat_template": (_STR, (_P, _STR)),
     "llama_model_meta_val_str": (_I32, (_P, _STR, _STR, c.c_size_t)),

@@ -92,9 +92,9 @@ class Session:
             "n_vocab": self.n_vocab,
             "n_ctx": self.n_ctx,
             "n_ctx_train": self._n_ctx_train,
-            "n_embd": lib.llama_model_n_embd_out(self._model),
+            "n_embd": self._width(),
             "n_layer": lib.llama_model_n_layer(self._model),
-            "pooling": _POOLING[lib.llama_pooling_type(self._ctx)],
+            "pooling": self._pooling(),
             "add_bos": lib.llama_vocab_get_add_bos(self._vocab),
             "add_eos": lib.llama_vocab_get_add_eos(self._vocab),
             "special": {name: value for name, value in special.items() if value >= 0},
@@ -140,18 +140,29 @@ class Session:
                 yield np.ctypeslib.as_array(self._lib.llama_get_logits(self._ctx), (outputs, self.n_vocab))
 
     def embed(self, tokens: list[int]) -> Floats:
-        """The embedding of one text, shape (n_embd,): pooled as the model says, else the mean over the tokens."""
+        """The embedding of one text, shape (n_embd,): pooled as the model says, else the mean over the tokens.
+
+        Of a reranker: the scores of its labels.
+        """
         self._check(tokens)
         self._clear()
         self._run(tokens, 0, 0)
-        width = self._lib.llama_model_n_embd_out(self._model)
-        if _POOLING[self._lib.llama_pooling_type(self._ctx)] == "none":
+        width = self._width()
+        if self._pooling() == "none":
             rows = np.ctypeslib.as_array(self._lib.llama_get_embeddings(self._ctx), (len(tokens), width))
             return np.asarray(rows.mean(axis=0, dtype=np.float64), dtype=np.float32)
         pooled = self._lib.llama_get_embeddings_seq(self._ctx, 0)
         if not pooled:
             raise ToolError.of("llama.cpp gives no embedding", hint="the model is no encoder; see the end of its log")
         return np.array(np.ctypeslib.as_array(pooled, (width,)))
+
+    def _pooling(self) -> str:
+        return _POOLING[self._lib.llama_pooling_type(self._ctx)]
+
+    def _width(self) -> int:
+        """Elements of one output of `embed`."""
+        count = self._lib.llama_model_n_cls_out if self._pooling() == "rank" else self._lib.llama_model_n_embd_out
+        return int(count(self._model))
 
     def generate(self, tokens: list[int], max_tokens: int) -> list[int]:
         """Greedy continuation: up to `max_tokens` ids; an end-of-generation token (left out) or the context end it."""

@@ -10,12 +10,13 @@ from typing import Literal
 from edgec.errors import InputError
 from edgec.formats.gguf.model import KeyValue, Vocabulary
 from edgec.formats.gguf.vocabulary.byte_bpe import is_byte_level, map_byte_bpe
-from edgec.formats.gguf.vocabulary.entries import flag
+from edgec.formats.gguf.vocabulary.entries import flag, text, texts
 from edgec.formats.gguf.vocabulary.equivalent import equivalent_tokenizer, sentencepiece_model
 from edgec.formats.gguf.vocabulary.files import Json, TokenizerFiles, added_tokens, read_files
 from edgec.formats.gguf.vocabulary.limits import limit_notes
 from edgec.formats.gguf.vocabulary.loading import load_tokenizer
 from edgec.formats.gguf.vocabulary.model import read_model
+from edgec.formats.gguf.vocabulary.pair import RERANK_KEY, pair_template
 from edgec.formats.gguf.vocabulary.presence import require_special_tokens
 from edgec.formats.gguf.vocabulary.sentencepiece import ModelType, SentencePieceModel
 from edgec.formats.gguf.vocabulary.special import SpecialTokens, read_special_tokens
@@ -142,11 +143,13 @@ def map_vocabulary(
     arch: str,
     pre: str | None = None,
     chat_template: str | None = None,
+    reranks: bool = False,
 ) -> Vocabulary:
     """The checkpoint's tokenizer as GGUF metadata.
 
     `n_vocab`: rows of the token embedding. `arch`: llama.cpp's architecture name. `pre`, `chat_template`: the recipe's
-    overrides (a name of llama.cpp's, a jinja text). Raises InputError for what llama.cpp would tokenize differently.
+    overrides (a name of llama.cpp's, a jinja text). `reranks`: the model scores pairs of texts. Raises InputError for
+    what llama.cpp would tokenize differently.
     """
     files = read_files(header.files, header.config)
     if files.tokenizer is None and sentencepiece_model(files) is None:
@@ -158,14 +161,17 @@ def map_vocabulary(
     if "tokenizer.json" in files.raw:
         load_tokenizer(files.raw["tokenizer.json"])
     template, template_file, template_entries = read_chat_template(files, chat_template)
+    pair = pair_template(files.tokenizer) if reranks else None
+    pair_entries = () if pair is None else (text(RERANK_KEY, pair), texts("tokenizer.chat_templates", ["rerank"]))
     return Vocabulary(
-        metadata=(*mapped.before, *special.metadata(), *template_entries, *mapped.after),
+        metadata=(*mapped.before, *special.metadata(), *template_entries, *pair_entries, *mapped.after),
         model=mapped.model,
         pre=mapped.pre,
         n_tokens=n_vocab,
         special=special.ids,
         chat_template=template,
         chat_template_file=template_file,
+        rerank_template=pair,
         notes=(*(limit_notes(files.tokenizer) if files.tokenizer else ()), *special.notes, *notes),
     )
 

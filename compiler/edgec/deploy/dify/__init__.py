@@ -1,0 +1,1 @@
+"""The Dify emitter: a signed model provider plugin whose predefined models are the bundle's."""

@@ -1,0 +1,38 @@
+"""Verifies an environment before it gets its name: each pin is there in its version, the modules import, pip agrees."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from edgec.errors import ToolError
+from edgec.toolchain.definition import Toolchain
+from edgec.toolchain.dialogue import run_script
+from edgec.toolchain.lockfile import pins
+from edgec.toolchain.surroundings import for_tool
+
+_VERIFY = Path(__file__).parent / "inside" / "verify.py"
+_TIMEOUT_S = 600.0
+
+
+def verified_versions(toolchain: Toolchain, python: Path, log: Path) -> dict[str, str]:
+    """Distribution -> version of the environment of `python`. Raises ToolError when it is not what the lock says."""
+    lines: list[str] = []
+    request = {"pins": pins(toolchain), "smoke": list(toolchain.smoke)}
+    env = for_tool(os.environ, str(python.parent))
+    run_script(
+        python, _VERIFY, request, on_line=lines.append, log=log, timeout_s=_TIMEOUT_S, env=env, append=True
+    )  # fmt: skip
+    answers = [found["result"] for line in lines if "result" in (found := json.loads(line))]
+    if not answers:
+        raise ToolError.of(
+            f"the toolchain `{toolchain.name}` could not be verified", hint=f"the whole output is in {log}"
+        )
+    if problems := answers[0]["problems"]:
+        raise ToolError.of(
+            f"the toolchain `{toolchain.name}` is not what its lock says: {'; '.join(problems)}",
+            hint=f"install it again; the whole output is in {log}",
+        )
+    versions: dict[str, str] = answers[0]["versions"]
+    return versions
