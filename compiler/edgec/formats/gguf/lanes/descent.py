@@ -11,7 +11,7 @@ from edgec.formats.gguf.lanes.compiled import INFINITY, ONE, SMALLEST_MAGNITUDE,
 from edgec.formats.gguf.lanes.memory import load, store, store_bytes
 from edgec.formats.gguf.lanes.rounding import low_byte, nearest_level
 from edgec.formats.gguf.lanes.tile import find_seen_peak, load_tile
-from edgec.formats.gguf.lanes.vector import WIDTH, any_of, choose, spread
+from edgec.formats.gguf.lanes.vector import WIDTH, all_of, any_of, choose, spread
 
 # Rows of the result of `search` (rows, sub-blocks). inverse 0: a sub-block of zeros.
 SCALE, INVERSE = range(2)
@@ -20,6 +20,19 @@ ROWS = 2
 _ROUNDS = 5
 # What nearest_int may give at least: only the greatest level is kept from being passed.
 _LEAST = np.float32(-(2.0**22))
+# Quotients that certainly round down to 0, and those that certainly round as they should; and what makes no denormal
+# number pass for certain.
+_SURE, _FAR, _TINY = np.float32(0.49), np.float32(2.0**20), np.float32(1e-30)
+
+
+@compiled
+def _stay(value, old, xl, ll, least, greatest):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Where the level that fits best is surely the old one, without a division: it is the nearest to value * ll / xl."""
+    distance = value * ll - old * xl
+    # Well inside the half that rounds to the old level, or past it where no level follows.
+    above = distance < xl * choose(old == greatest, _FAR, _SURE) - _TINY
+    below = distance > _TINY - xl * choose(old == least, _FAR, _SURE)
+    return (xl <= ZERO) | (above & below & (old <= greatest))
 
 
 @compiled
@@ -32,6 +45,8 @@ def _improve(x, w, level, sum_xl, sum_ll, bounds):  # type: ignore[no-untyped-de
         weighted = weight * value
         xl = sum_xl - weighted * old
         ll = sum_ll - weight * old * old
+        if all_of(_stay(value, old, xl, ll, least, greatest)):
+            continue
         usable = (xl > ZERO) & (ll > floor)
         new = nearest_level(value * ll / xl, least, greatest)
         xl += weighted * new

@@ -45,11 +45,13 @@ def pack_pairs(levels, bit, out, at):  # type: ignore[no-untyped-def]
 def pack_planes(levels, bit, out, at):  # type: ignore[no-untyped-def]
     """Bit `bit` of eight runs of 32 levels in one run of bytes: run r in bit r."""
     for b in range(levels.shape[0]):
+        row, packed = levels[b, :256], out[b, at : at + 32]
         for i in range(32):
-            plane = np.uint8(0)
-            for run in range(8):
-                plane |= ((levels[b, 32 * run + i] >> bit) & 1) << run
-            out[b, at + i] = plane
+            low = ((row[i] >> bit) & 1) | ((row[i + 32] >> bit) & 1) << 1
+            low |= ((row[i + 64] >> bit) & 1) << 2 | ((row[i + 96] >> bit) & 1) << 3
+            high = ((row[i + 128] >> bit) & 1) | ((row[i + 160] >> bit) & 1) << 1
+            high |= ((row[i + 192] >> bit) & 1) << 2 | ((row[i + 224] >> bit) & 1) << 3
+            packed[i] = low | high << 4
 
 
 @compiled

@@ -105,6 +105,19 @@ def _both(_context: Any, x: Any, y: Any) -> Any:
     return choice(x, y), lambda _compiler, builder, _signature, arguments: builder.and_(*arguments)
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def _either(_context: Any, x: Any, y: Any) -> Any:
+    return choice(x, y), lambda _compiler, builder, _signature, arguments: builder.or_(*arguments)
+
+
+@overload(operator.or_)
+def _or(x, y):  # type: ignore[no-untyped-def]
+    def operate(x, y):  # type: ignore[no-untyped-def]
+        return _either(x, y)
+
+    return operate if x == choice and y == choice else None
+
+
 @overload(operator.and_)
 def _and(x, y):  # type: ignore[no-untyped-def]
     def operate(x, y):  # type: ignore[no-untyped-def]
@@ -120,6 +133,17 @@ def any_of(_context: Any, answers: Any) -> Any:
     def generate(_compiler: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         bits = builder.bitcast(arguments[0], ir.IntType(WIDTH))
         return builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(WIDTH), 0))
+
+    return types.boolean(answers), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def all_of(_context: Any, answers: Any) -> Any:
+    """Whether the answers of all lanes are yes."""
+
+    def generate(_compiler: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        bits = builder.bitcast(arguments[0], ir.IntType(WIDTH))
+        return builder.icmp_unsigned("==", bits, ir.Constant(ir.IntType(WIDTH), -1))
 
     return types.boolean(answers), generate
 
