@@ -59,7 +59,7 @@ def emit(settings: DifyPackage, model: ServedModel, resolve: Callable[[str], Pat
         "version": identity.version,
         "with_wheels": settings.with_wheels,
         "models": [
-            {"id": m.id, "type": m.type, "context": model.context, "features": m.document.get("features", [])}
+            {"id": m.id, "type": m.type, "context": model.context, "features": list(m.features)}
             for m in predefined_models(model)
         ],
     }
