@@ -6,10 +6,9 @@ Rule: pure; the same settings and model always make the same bytes, and no repos
 from __future__ import annotations
 
 from edgec.deploy.model import Emitted, ServedModel
-from edgec.deploy.triton.lint import lint_files
 from edgec.deploy.triton.llama_cpp import llama_cpp_model, max_tokens, model_name, runtime_requirement
 from edgec.deploy.triton.mistakes import check, refuse
-from edgec.deploy.triton.repository import repository_files
+from edgec.deploy.triton.repository import checked_files
 from edgec.deploy.triton.start import start_script
 from edgec.deploy.triton.templates import render
 from edgec.prove.model import NotVerified
@@ -25,10 +24,7 @@ _WHAT = {"decoder": "text generation", "encoder": "text embeddings", "reranker":
 def emit(settings: TritonPackage, model: ServedModel) -> Emitted:
     """The repository, start.sh and README.md, below `triton/`. Raises ValueError if the lint refuses them."""
     served = llama_cpp_model(settings, model)
-    repository = repository_files((served,))
-    mistakes = lint_files(repository)
-    if mistakes:
-        raise ValueError("\n\n".join(m.render() for m in mistakes))
+    repository = checked_files((served,))
     memory_mib = int(model.device.available_mib)
     requirement = runtime_requirement()
     start = start_script(
