@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
@@ -21,3 +22,10 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"EDGEC_REQUIRE asks for {demanded[0]}, but the test was skipped: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def toolchains_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where toolchains are installed for tests marked `toolchain`; $EDGEC_TEST_TOOLCHAINS keeps them between runs."""
+    kept = os.environ.get("EDGEC_TEST_TOOLCHAINS")
+    return Path(kept) if kept else tmp_path_factory.mktemp("toolchains")

@@ -5,6 +5,7 @@ So a real server really emits a tool call, a thought, or a character in two byte
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Mapping
@@ -64,7 +65,7 @@ def _successors(tokenizer: Tokenizer, says: Mapping[str, str]) -> dict[int, int]
     successors: dict[int, int] = {}
     for key, text in says.items():
         chain = [*tokenizer.encode(key).ids[-1:], *tokenizer.encode(text).ids, end]
-        for token, successor in zip(chain, chain[1:], strict=False):
+        for token, successor in itertools.pairwise(chain):
             assert successors.setdefault(token, successor) == successor, (text, tokenizer.decode([token]))
     return successors
 

@@ -58,6 +58,14 @@ class TensorReader:
                 )
             done += got
 
+    def expect(self, info: TensorInfo, start_byte: int, nbytes: int) -> None:
+        """Tell the kernel that this range is read soon, so that the disk works while others compute.
+
+        Raises InputError when the file cannot be opened.
+        """
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._open(info), info.offset + start_byte, nbytes, os.POSIX_FADV_WILLNEED)
+
     def forget(self, info: TensorInfo, start_byte: int, nbytes: int) -> None:
         """Tell the kernel that this range is not read again, so that a large model does not push out other pages."""
         if hasattr(os, "posix_fadvise"):

@@ -81,7 +81,9 @@ def _text_faults(plugin: PluginProcess, model: dict[str, Any]) -> list[str]:
 
 
 def _vector_faults(plugin: PluginProcess, model: dict[str, Any]) -> list[str]:
-    first, second = plugin.ask("invoke_text_embedding", **model, texts=list(_TEXTS))["embeddings"]
+    # The SDK demands `input_type` from 0.9 on.
+    answer = plugin.ask("invoke_text_embedding", **model, texts=list(_TEXTS), input_type="document")
+    first, second = answer["embeddings"]
     faults = []
     if len(first) != len(second) or not all(math.isfinite(element) for element in (*first, *second)):
         faults.append("the embeddings are no two vectors of the same length")

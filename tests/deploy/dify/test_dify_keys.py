@@ -116,7 +116,7 @@ def test_what_is_no_key_is_refused(acme: KeyFile, tmp_path: Path) -> None:
         "huge": (b"\n" * 100_000 + pem, "not a PEM key"),
         "cut": (pem[:400], "other things than one whole key"),
         "two": (pem + pem, "other things than one whole key"),
-        "spoilt": (pem.replace(b"A", b"B"), "not a whole PEM private key"),
+        "spoilt": (pem.replace(b"\nM", b"\nN", 1), "not a whole PEM private key"),
         "certificate": (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "with CERTIFICATE"),
     }
     for name, (content, message) in cases.items():

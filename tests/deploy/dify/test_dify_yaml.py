@@ -12,8 +12,10 @@ from ruamel.yaml import YAML
 
 from edgec.deploy.dify.yaml import to_yaml
 
-TRAPS = ["no", "on", "Yes", "null", "~", "1.0", "1e3", "0x1", "0o7", "12:30", "2025-01-01", "", " a", "a: b", "#", "-",
-         "*a", "&a", "!t", "a\nb", '"', "\\", "\x85", "\u2028", "\ufeff", "\x07", "温度", "😀", "=", "<<", ".inf"]  # fmt: skip
+TRAPS = [
+    *("no", "on", "Yes", "null", "~", "1.0", "1e3", "0x1", "0o7", "12:30", "2025-01-01", "", " a", "a: b", "#", "-"),
+    *("*a", "&a", "!t", "a\nb", '"', "\\", "\x85", "\u2028", "\ufeff", "\x07", "温度", "\U0001f600", "=", "<<", ".inf"),
+]
 
 texts = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(TRAPS)
 values = st.recursive(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from edgec.deploy.dify.check import MAX_TEXT, mistakes
-from edgec.deploy.dify.icon import drawn_icon, read_icon
+from edgec.deploy.dify.icon import IconError, drawn_icon, read_icon
 from edgec.deploy.dify.identity import Identity
 from edgec.deploy.dify.keys import DifySigningKey
 from edgec.deploy.dify.manifest import MANIFEST_PATH, PROVIDER_PATH, Wording, manifest, provider
@@ -21,6 +21,7 @@ from edgec.deploy.dify.texts import texts
 from edgec.deploy.dify.wheels import requirements, wheel_bytes
 from edgec.deploy.dify.yaml import to_yaml
 from edgec.deploy.model import Emitted, Mistake, ServedModel
+from edgec.errors import InputError
 from edgec.prove.model import NotVerified
 from edgec.recipe.model import Recipe
 from edgec.recipe.package import DifyPackage, LocalText
@@ -59,7 +60,7 @@ def emit(settings: DifyPackage, model: ServedModel, resolve: Callable[[str], Pat
         "version": identity.version,
         "with_wheels": settings.with_wheels,
         "models": [
-            {"id": m.id, "type": m.type, "context": model.context, "features": m.document.get("features", [])}
+            {"id": m.id, "type": m.type, "context": model.context, "features": list(m.features)}
             for m in predefined_models(model)
         ],
     }
@@ -108,8 +109,7 @@ def _files(settings: DifyPackage, model: ServedModel, resolve: Callable[[str], P
     identity = _identity(settings, model)
     wording = _wording(settings, model)
     models = predefined_models(model)
-    suffix, image = ("svg", drawn_icon(identity.name)) if settings.icon is None else read_icon(resolve(settings.icon))
-    icon = f"icon.{suffix}"
+    icon, image = _icon(settings, identity, resolve)
     return {
         MANIFEST_PATH: to_yaml(manifest(identity, wording, icon, _CREATED)),
         PROVIDER_PATH: to_yaml(provider(identity, wording, icon, models)),
@@ -119,6 +119,18 @@ def _files(settings: DifyPackage, model: ServedModel, resolve: Callable[[str], P
         **texts(identity, wording, model, models, with_wheels=settings.with_wheels),
         **_sources({m.key for m in models}),
     }
+
+
+def _icon(settings: DifyPackage, identity: Identity, resolve: Callable[[str], Path]) -> tuple[str, bytes]:
+    if settings.icon is None:
+        return "icon.svg", drawn_icon(identity.name)
+    path = resolve(settings.icon)
+    try:
+        suffix, image = read_icon(path)
+    except IconError as error:
+        # It was checked with the recipe, and is another one by now.
+        raise InputError.of(str(error), hint=error.hint, place=str(path)) from error
+    return f"icon.{suffix}", image
 
 
 def _model_files(models: tuple[PredefinedModel, ...]) -> dict[str, bytes]:

@@ -33,6 +33,11 @@ class PredefinedModel:
         """Where its document stands in the package."""
         return f"models/{self.key}/{self.id}.yaml"
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What a text generator can do, in Dify's words; empty for others."""
+        return tuple(self.document.get("features", ()))
+
 
 def predefined_models(model: ServedModel) -> tuple[PredefinedModel, ...]:
     """The models of the plugin, in the order Dify shows them."""

@@ -60,8 +60,12 @@ def _scalar(value: Any) -> str:
             return "".join(c if c.isprintable() else _escaped(c) for c in json.dumps(value, ensure_ascii=False))
         case datetime.datetime():
             return value.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        case bool() | int() | float() | None:
-            return json.dumps(value, allow_nan=False)
+        case float():
+            mantissa, e, exponent = json.dumps(value, allow_nan=False).partition("e")
+            # YAML 1.1 takes `1e-05` for a text.
+            return f"{mantissa}{'' if '.' in mantissa or not e else '.0'}{e}{exponent}"
+        case bool() | int() | None:
+            return json.dumps(value)
         case Mapping():
             return "{}"
         case list() | tuple():

@@ -37,6 +37,11 @@ def model_name(settings: TritonPackage, recipe_name: str) -> str:
     return settings.model_name or recipe_name
 
 
+def runtime_requirement() -> str:
+    """What the python backend's Python must have, as pip takes it."""
+    return f"xllamacpp=={runtime_version()}"
+
+
 def runtime_version() -> str:
     """The version of xllamacpp: what proves the model here is what serves it on the device."""
     return version("xllamacpp")

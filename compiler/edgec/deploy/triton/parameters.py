@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 VERSION_FILE = "version.json"
-# From a version folder of an unpacked bundle, `triton/models/<name>/<version>/`, to the bundle's root. model.py resolves
-# links before it follows this path, so a linked version folder finds the model of the bundle that it came from.
+# From a version folder of an unpacked bundle, `triton/models/<name>/<version>/`, to the bundle's root. model.py
+# resolves links before it follows this path, so a linked version folder finds the model of its own bundle.
 TO_BUNDLE_ROOT = "../../../.."
 
 
@@ -23,7 +23,8 @@ class SharedParameters:
     `parallel`: sequences decoded at once; each has the whole context. `max_tokens`: new tokens when a request does not
     say (decoders only). `queue_size`, `queue_timeout_ms`: of requests that wait in model.py, which takes them from
     Triton at once (decoders only; elsewhere Triton's own queue policy holds). `max_documents`: of one request
-    (rerankers only). `warm_up`: run a real request before the model is ready (decoders only; Triton warms up the others).
+    (rerankers only). `warm_up`: run a real request before the model is ready (decoders only; Triton warms
+    up the others).
     """
 
     kind: Literal["decoder", "encoder", "reranker"]

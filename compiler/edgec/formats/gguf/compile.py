@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -29,6 +30,9 @@ from edgec.source.model import Checkpoint, TensorInfo
 from edgec.source.reader import TensorReader
 from edgec.source.unchanged import weight_stamps
 from edgec.toolchain.cores import usable_cores
+
+# Slabs the disk is told of before they are read: some MB, which pass while the workers quantize the slabs before them.
+_SLABS_AHEAD = 16
 
 
 def compile_gguf(
@@ -68,7 +72,7 @@ def compile_together(
             for job in jobs
         ]
         reader = opened.enter_context(TensorReader(checkpoint))
-        _Pass(sinks, stop).execute([SlabWorker(reader) for _ in range(threads or usable_cores())])
+        _Pass(sinks, reader, stop).execute([SlabWorker(reader) for _ in range(threads or usable_cores())])
         return tuple(sink.finish() for sink in sinks)
 
 
@@ -110,8 +114,9 @@ def _begin(sink: Sink, _worker: SlabWorker) -> None:
 class _Pass:
     """One pass over the tensors that any of `sinks` lacks. `stop`: set when the pass ends, however it does."""
 
-    def __init__(self, sinks: Sequence[Sink], stop: threading.Event) -> None:
+    def __init__(self, sinks: Sequence[Sink], reader: TensorReader, stop: threading.Event) -> None:
         self._sinks = sinks
+        self._reader = reader
         self._stop = stop
         self._lock = threading.Lock()
         self._tasks = self._all_tasks()
@@ -146,9 +151,15 @@ class _Pass:
     def _all_tasks(self) -> Iterator[_Task]:
         for sink in self._sinks:
             yield partial(_begin, sink)
+        ahead: deque[_Task] = deque()
         for (mapping, source), shares in _shares(self._sinks).items():
             for slab in slabs_of(mapping, source):
-                yield partial(self._make, slab, shares)
+                if source is not None:
+                    self._reader.expect(source, *slab.source_range)
+                ahead.append(partial(self._make, slab, shares))
+                if len(ahead) > _SLABS_AHEAD:
+                    yield ahead.popleft()
+        yield from ahead
 
     def _run_worker(self, worker: SlabWorker) -> None:
         while not self._stop.is_set():

@@ -11,13 +11,16 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import compress
 from pathlib import Path
 
 from edgec.documents.canonical import canonical_json
 from edgec.formats.gguf.layout import TensorPlan
 from edgec.formats.gguf.output import OutputFiles
 from edgec.store.atomic import explained, write_file
+from edgec.toolchain.cores import usable_cores
 
 _NAME = "journal.jsonl"
 _READ_BYTES = 1 << 20
@@ -47,7 +50,10 @@ class Journal:
 
     def resume(self, tensors: Mapping[str, TensorPlan]) -> dict[str, TensorResult]:
         """Finished tensors whose bytes are what the journal says, by name. Rewrites the journal to hold only those."""
-        found = [r for r in self._read() if r.name in tensors and self._is_true(r, tensors[r.name])]
+        known = [r for r in self._read() if r.name in tensors]
+        # Hashed on all cores: nearly a whole large model may be there.
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            found = list(compress(known, pool.map(lambda r: self._is_true(r, tensors[r.name]), known)))
         lines = [canonical_json({"key": self._key}), *(canonical_json(asdict(r)) for r in found)]
         write_file(self._path, b"\n".join(lines) + b"\n")
         return {r.name: r for r in found}

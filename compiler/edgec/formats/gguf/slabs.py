@@ -53,6 +53,12 @@ class Slab:
         """The flat index in the tensor of its first element."""
         return self.first_row * self.mapping.columns
 
+    @property
+    def source_range(self) -> tuple[int, int]:
+        """Where its bytes begin in the source's tensor, and how many they are; nothing of a computed one."""
+        row_bytes = self.mapping.columns * self.source.dtype.itemsize if self.source is not None else 0
+        return self.first_row * row_bytes, self.rows * row_bytes
+
 
 @dataclass(frozen=True, eq=False)
 class Encoding:
@@ -116,11 +122,10 @@ class SlabWorker:
         source = slab.source
         if source is None:
             return _constant(slab)
-        row_bytes = slab.mapping.columns * source.dtype.itemsize
-        size = slab.rows * row_bytes
+        start, size = slab.source_range
         self._raw = _grown(self._raw, size)
         raw = self._raw[:size]
-        self._reader.pread(source, slab.first_row * row_bytes, size, raw.data)
+        self._reader.pread(source, start, size, raw.data)
         if source.dtype is DType.F32:
             values = raw.view(np.float32)
             check_finite(values, tensor=source.name, file=source.file, first_index=slab.first_element)

@@ -1,17 +1,15 @@
 """Templates of what the emitter writes, and the one environment that renders them.
 
-Rule: an undefined name is an error, every value in a configuration passes a filter, and no placeholder is left.
+Rule: an undefined name is an error, and every value in a configuration or a script passes a filter.
 """
 
 from __future__ import annotations
 
-import json
 import shlex
 from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-_LEFT_OVER = ("${{", "{{", "{%")
 # Bytes that a text of the protobuf text format cannot hold as they are.
 _ESCAPES = {0x22: '\\"', 0x5C: "\\\\", 0x0A: "\\n", 0x0D: "\\r", 0x09: "\\t"}
 
@@ -47,27 +45,16 @@ _ENVIRONMENT = Environment(
 _ENVIRONMENT.filters.update(
     text=protobuf_text,
     integer=integer,
-    shell=lambda value: shlex.quote(str(value)),
-    json=lambda value: json.dumps(value, ensure_ascii=False),
+    quoted=lambda value: shlex.quote(str(value)),
 )
 
 
-def render(name: str, **values: object) -> bytes:
-    """The template `name` with `values`, as UTF-8. Raises ValueError if a placeholder is left in it."""
-    text = _ENVIRONMENT.get_template(name).render(**values)
-    for mark in _LEFT_OVER:
-        if mark in text:
-            raise ValueError(f"{name}: `{mark}` was left in the text")
-    return text.encode()
-
-
-def plain(name: str) -> bytes:
-    """The file `name` beside the templates, as it is."""
-    source, _, _ = _ENVIRONMENT.loader.get_source(_ENVIRONMENT, name)  # type: ignore[union-attr]
-    return source.encode()
+def render(template: str, **values: object) -> bytes:
+    """`template` with `values`, as UTF-8. Raises UndefinedError where a value is missing."""
+    return _ENVIRONMENT.get_template(template).render(**values).encode()
 
 
 def python_files(folder: str) -> dict[str, bytes]:
     """The Python files of `folder` beside the templates, as they are, by name."""
-    found = resources.files(__package__).joinpath(folder).iterdir()
-    return {file.name: file.read_bytes() for file in sorted(found, key=lambda f: f.name) if file.name.endswith(".py")}
+    there = resources.files(__name__) / folder
+    return {f.name: f.read_bytes() for f in sorted(there.iterdir(), key=lambda f: f.name) if f.name.endswith(".py")}

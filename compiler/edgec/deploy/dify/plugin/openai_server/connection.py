@@ -11,6 +11,7 @@ from typing import Any
 import requests
 from dify_plugin import DifyPluginEnv
 from dify_plugin.errors.model import InvokeAuthorizationError, InvokeBadRequestError
+from urllib3.exceptions import ReadTimeoutError
 
 from openai_server import failures
 from openai_server.address import Address, read_address
@@ -75,9 +76,10 @@ class Connection:
                     if payload.get("error"):
                         raise failures.refusal(url, 500, str(failures.error_text(payload)).encode(), with_key=True)
                     yield payload
-            except requests.Timeout as error:
-                raise failures.silent(url, DifyPluginEnv().MAX_REQUEST_TIMEOUT) from error
             except requests.RequestException as error:
+                # In the middle of a body, requests calls a time-out a broken connection.
+                if isinstance(error.__context__, ReadTimeoutError):
+                    raise failures.silent(url, DifyPluginEnv().MAX_REQUEST_TIMEOUT) from error
                 raise failures.broken_off(url, error) from error
             except ValueError as error:
                 raise failures.not_understood(url, str(error)) from error

@@ -102,10 +102,10 @@ class EdgeLanguageModel(ServerModel, LargeLanguageModel):
                 delta = LLMResultChunkDelta(index=index, message=AssistantPromptMessage(content=text))
                 yield LLMResultChunk(model=model, delta=delta)
                 index += 1
-        yield self._last(model, credentials, prompt, answer, answer.close(), index)
+        yield self._last(model, credentials, prompt, answer, answer.close(), index=index)
 
     def _last(
-        self, model: str, credentials: dict[str, Any], prompt: Json, answer: Answer, text: str, index: int = 0
+        self, model: str, credentials: dict[str, Any], prompt: Json, answer: Answer, text: str, *, index: int = 0
     ) -> LLMResultChunk:
         """The chunk that ends an answer. Raises InvokeServerUnavailableError for one that has no end."""
         connection, used = Connection.of(credentials), answer.usage

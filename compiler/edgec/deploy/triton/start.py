@@ -1,0 +1,46 @@
+"""start.sh: how a repository is served, with only the backends it needs and the memory limit of its device.
+
+Rule: the script is POSIX sh, and every value of the recipe in it is quoted.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from edgec.deploy.triton.model_config import ModelConfig
+from edgec.deploy.triton.templates import render
+from edgec.recipe.package import TritonPorts
+
+# Python packages by the name they are imported by; `numpy<2`: see the script.
+_NUMPY = ("numpy", "numpy<2")
+
+
+def start_script(
+    models: Sequence[ModelConfig],
+    *,
+    ports: TritonPorts,
+    memory_mib: int,
+    packages: Sequence[tuple[str, str]] = (),
+) -> bytes:
+    """start.sh for a repository of `models`; those that others name as steps are loaded with these.
+
+    `packages`: what the python backend's models import, as (module, requirement). `memory_mib`: the default limit.
+    """
+    backends = sorted({m.backend for m in models if m.backend is not None})
+    needed = (_NUMPY, *packages) if "python" in backends else ()
+    return render(
+        "start.sh.j2",
+        ports=ports,
+        memory_mib=memory_mib,
+        backends=backends,
+        modules=[module for module, _ in needed],
+        packages=" ".join(shlex.quote(requirement) for _, requirement in needed),
+        models=_entry_points(models),
+    )
+
+
+def _entry_points(models: Sequence[ModelConfig]) -> list[str]:
+    """The models a client asks for; Triton loads the steps of an ensemble with it."""
+    steps = {step.model_name for model in models for step in model.steps}
+    return sorted(model.name for model in models if model.name not in steps)

@@ -1,0 +1,117 @@
+"""`edgec dify` as a person types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgec.cli import run
+from edgec.deploy.dify.package import PluginPackage, open_package, write_package
+
+FILES = {
+    "manifest.yaml": b"version: 0.1.0\nauthor: someone\nname: not-ours\n",
+    "main.py": b"pass\n",
+    "README.md": b"Hi",
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a package that edgec did not make, and a configuration of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("EDGEC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("EDGEC_DIFY_KEY", raising=False)
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    (tmp_path / "p.difypkg").write_bytes(write_package(PluginPackage.of(FILES)))
+    return tmp_path
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    """The last line of a command with `--json`, and its exit code."""
+    code = run([*arguments, "--json"])
+    last: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return {**last, "code": code}
+
+
+def test_from_key_to_verified(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = answer(capsys, "dify", "keygen", "--bits", "2048")
+    assert made["private"] == str(folder / "config" / "edgec" / "dify" / "signing.private.pem")
+    before = (folder / "p.difypkg").read_bytes()
+    signed = answer(capsys, "dify", "sign", "p.difypkg")
+    assert (signed["code"], signed["package"], signed["key"]) == (0, "p.signed.difypkg", made["fingerprint"])
+    assert (folder / "p.difypkg").read_bytes() == before
+    verified = answer(capsys, "dify", "verify", "p.signed.difypkg")
+    assert verified["code"] == 0
+    assert (verified["author"], verified["name"], verified["version"]) == ("someone", "not-ours", "0.1.0")
+    assert verified["unique_id"] == signed["unique_id"]
+    assert "not their names" in verified["warnings"][0]
+    told = answer(
+        capsys, "dify", "verify", "p.signed.difypkg", "--key", made["public"], "--unique-id", signed["unique_id"]
+    )
+    assert (told["code"], told["warnings"]) == (0, [])
+
+
+def test_text_for_people(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["dify", "keygen", "k.private.pem", "--bits", "2048"]) == 0
+    assert run(["dify", "sign", "p.difypkg", "--key", "k.private.pem", "-o", "out.difypkg"]) == 0
+    capsys.readouterr()
+    assert run(["dify", "verify", "out.difypkg", "--key", "k.public.pem"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "verified  out.difypkg"
+    assert lines[1] == "plugin    someone/not-ours 0.1.0"
+    assert lines[2].startswith("unique id someone/not-ours:0.1.0@")
+    assert "RSA, 2048 bits" in lines[3]
+    assert lines[4] == "time      2025-01-01T00:00:00Z"
+    assert "not their names" in lines[5]
+
+
+def test_what_does_not_verify_is_exit_4(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(["dify", "keygen", "--bits", "2048"])
+    run(["dify", "keygen", "other.private.pem", "--bits", "2048"])
+    run(["dify", "sign", "p.difypkg"])
+    assert answer(capsys, "dify", "verify", "p.difypkg")["code"] == 4
+    assert answer(capsys, "dify", "verify", "p.signed.difypkg", "--key", "other.public.pem")["code"] == 4
+    signed = open_package(folder / "p.signed.difypkg")
+    renamed = PluginPackage(tuple((n.replace("README", "read"), c) for n, c in signed.files), signed.comment)
+    (folder / "renamed.difypkg").write_bytes(write_package(renamed))
+    assert answer(capsys, "dify", "verify", "renamed.difypkg")["code"] == 0
+    expected = answer(capsys, "dify", "verify", "p.signed.difypkg")["unique_id"]
+    assert answer(capsys, "dify", "verify", "renamed.difypkg", "--unique-id", expected)["code"] == 4
+
+
+def test_wrong_inputs_are_exit_2(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no key to sign with" in str(answer(capsys, "dify", "sign", "p.difypkg"))
+    assert "no key to verify with" in str(answer(capsys, "dify", "verify", "p.difypkg"))
+    run(["dify", "keygen", "--bits", "2048"])
+    for arguments in (
+        ("keygen",),
+        ("sign", "none.difypkg"),
+        ("sign", "p.difypkg", "--key", "none.pem"),
+        ("sign", "p.difypkg", "-o", "p.difypkg"),
+        ("verify", "p.difypkg", "--key", "config/edgec/dify/signing.private.pem"),
+    ):
+        assert answer(capsys, "dify", *arguments)["code"] == 2
+    assert open_package(folder / "p.difypkg") == PluginPackage.of(FILES)
+
+
+def test_signing_twice_gives_the_same_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(["dify", "keygen", "--bits", "2048"])
+    assert answer(capsys, "dify", "sign", "p.difypkg")["code"] == 0
+    first = (folder / "p.signed.difypkg").read_bytes()
+    assert answer(capsys, "dify", "sign", "p.difypkg")["code"] == 0
+    again = answer(capsys, "dify", "sign", "p.signed.difypkg", "-o", "again.difypkg")
+    assert again["code"] == 0
+    assert (folder / "again.difypkg").read_bytes() == (folder / "p.signed.difypkg").read_bytes() == first
+
+
+def test_the_time_can_be_given(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(["dify", "keygen", "--bits", "2048"])
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1600000000")
+    assert answer(capsys, "dify", "sign", "p.difypkg")["code"] == 0
+    assert answer(capsys, "dify", "verify", "p.signed.difypkg")["time"] == "2020-09-13T12:26:40Z"
