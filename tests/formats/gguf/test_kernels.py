@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgec.events import Event, Note, silent
-from edgec.formats.gguf import ggml
-from edgec.formats.gguf.kernels import choose_quantize, trusted_keys
+from edgec.formats.gguf.kernels import QUANTIZE_BY_GGML, choose_quantize, trusted_keys
 from edgec.formats.gguf.layout import TensorPlan
 from edgec.formats.gguf.model import TensorMapping
 from edgec.formats.gguf.types import TensorType
@@ -22,18 +21,20 @@ _SCRIPT = """
 import sys
 import numpy as np
 from edgec.formats.gguf import ggml
-from edgec.formats.gguf.kernels import choose_quantize
+from edgec.formats.gguf.kernels import QUANTIZE_BY_GGML, choose_quantize
 from edgec.formats.gguf.layout import TensorPlan
 from edgec.formats.gguf.model import TensorMapping
+from edgec.formats.gguf.source_rows import SourceRows
 from edgec.formats.gguf.types import TensorType
+from edgec.source.model import DType
 
 plan = TensorPlan(TensorMapping("a", None, (1 << 20, 256)), TensorType.Q6_K, None, "", 0, 0)
 quantize = choose_quantize([plan], {}, lambda event: print(event.level, event.message))
 values = np.random.default_rng(0).standard_normal((1, 256), np.float32)
 ours, theirs = np.zeros(210, np.uint8), np.zeros(210, np.uint8)
-quantize(TensorType.Q6_K, values, ours, None)
+quantize(TensorType.Q6_K, SourceRows(values, DType.F32), ours, None)
 ggml.quantize(TensorType.Q6_K, values, theirs, None)
-print("equal", (ours == theirs).all(), quantize is not ggml.quantize, "numba" in sys.modules)
+print("equal", (ours == theirs).all(), quantize is not QUANTIZE_BY_GGML, "numba" in sys.modules)
 """
 
 
@@ -58,15 +59,15 @@ def _lines(process: subprocess.Popen[str]) -> list[str]:
 )
 def test_what_ggml_does_quickly_stays_with_ggml(tensor_type: TensorType, rows: int) -> None:
     events: list[Event] = []
-    assert choose_quantize([_plan(tensor_type, rows)], {}, events.append, machine="x86_64") is ggml.quantize
+    assert choose_quantize([_plan(tensor_type, rows)], {}, events.append, machine="x86_64") is QUANTIZE_BY_GGML
     assert not events
 
 
 def test_where_ggml_has_other_bytes_the_kernels_quantize_the_smallest_tensor() -> None:
     plan = _plan(TensorType.Q8_0, 1)
-    assert choose_quantize([plan], {}, silent, machine="x86_64") is ggml.quantize
-    assert choose_quantize([plan], {}, silent, machine="aarch64") is not ggml.quantize
-    assert choose_quantize([_plan(TensorType.F16, 1)], {}, silent, machine="aarch64") is ggml.quantize
+    assert choose_quantize([plan], {}, silent, machine="x86_64") is QUANTIZE_BY_GGML
+    assert choose_quantize([plan], {}, silent, machine="aarch64") is not QUANTIZE_BY_GGML
+    assert choose_quantize([_plan(TensorType.F16, 1)], {}, silent, machine="aarch64") is QUANTIZE_BY_GGML
 
 
 def test_code_is_compiled_once_and_two_processes_may_do_it(tmp_path: Path) -> None:

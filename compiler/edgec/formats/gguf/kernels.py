@@ -10,13 +10,10 @@ import platform
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgec.events import Note, Reporter
 from edgec.formats.gguf import ggml
 from edgec.formats.gguf.layout import TensorPlan
-from edgec.formats.gguf.slabs import Quantize
+from edgec.formats.gguf.source_rows import Bytes, Floats, Quantize, SourceRows, by_chunks
 from edgec.formats.gguf.types import TensorType
 
 # A type, and whether the tensor has an importance matrix.
@@ -52,6 +49,8 @@ _GGML_NS: Mapping[Key, int] = MappingProxyType(
         (TensorType.Q8_0, True): 3,
     }
 )
+QUANTIZE_BY_GGML: Quantize = by_chunks(ggml.quantize)
+
 # Seconds of ggml's time below which its kernel stays: of all types together, and of one.
 _MANY_SECONDS, _SOME_SECONDS = 5.0, 1.0
 
@@ -72,7 +71,7 @@ def choose_quantize(
     if machine not in ggml.REFERENCE_MACHINES and seconds:
         return _with_lanes(seconds, report)
     if sum(seconds.values()) < _MANY_SECONDS:
-        return ggml.quantize
+        return QUANTIZE_BY_GGML
     return _with_lanes([key for key, needed in seconds.items() if needed >= _SOME_SECONDS], report)
 
 
@@ -81,19 +80,15 @@ def _with_lanes(keys: Iterable[Key], report: Reporter) -> Quantize:
         from edgec.formats.gguf.lanes import compiled, registry  # noqa: PLC0415  # numba takes 100 MB and 0.5 s
     except ImportError as error:
         report(Note(f"numba cannot be loaded ({error}): ggml quantizes, slower", level="warning"))
-        return ggml.quantize
+        return QUANTIZE_BY_GGML
     if not compiled.has_compiled_code():
         report(Note("compiling the quantization kernels for this processor: a few seconds, once"))
     trusted = trusted_keys(keys, lambda key: registry.makes_known_bytes(key[0], with_importance=key[1]), report)
+    quantize_by_lanes = by_chunks(registry.quantize)
 
-    def quantize(
-        tensor_type: TensorType,
-        values: NDArray[np.float32],
-        out: NDArray[np.uint8],
-        importance: NDArray[np.float32] | None,
-    ) -> None:
-        chosen = (tensor_type, importance is not None) in trusted
-        (registry.quantize if chosen else ggml.quantize)(tensor_type, values, out, importance)
+    def quantize(tensor_type: TensorType, rows: SourceRows, out: Bytes, weights: Floats | None) -> None:
+        chosen = (tensor_type, weights is not None) in trusted
+        (quantize_by_lanes if chosen else QUANTIZE_BY_GGML)(tensor_type, rows, out, weights)
 
     return quantize
 

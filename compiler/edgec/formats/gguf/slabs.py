@@ -6,7 +6,7 @@ outputs makes the same; memory is a constant per worker.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgec.formats.gguf import ggml
 from edgec.formats.gguf.model import TensorMapping
+from edgec.formats.gguf.source_rows import Quantize, SourceRows, StoredRows
 from edgec.formats.gguf.types import TensorType
 from edgec.source.finite import check_finite
 from edgec.source.model import DType, TensorInfo
@@ -22,12 +23,7 @@ from edgec.source.reader import TensorReader
 
 T = TypeVar("T", bound=np.generic)
 
-# Rows as the source stores them: 16-bit floats as their bits, others as float32.
-StoredRows = NDArray[np.uint16] | NDArray[np.float32]
-# A function with the arguments and the bytes of `ggml.quantize`.
-Quantize = Callable[[TensorType, NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32] | None], None]
-
-# Elements per slab: 2 MiB as float32, so that the steps find each other's results in the cache.
+# Elements per slab: 1 MiB of 16-bit floats, so that the steps find each other's results in the cache.
 _SLAB_ELEMENTS = 1 << 19
 # Rows per tensor whose quantization error is measured.
 _SAMPLED_ROWS = 64
@@ -108,14 +104,14 @@ class SlabWorker:
         Raises InputError for weights that are not finite, ToolError when reads fail.
         """
         stored = self._read(slab)
-        values: NDArray[np.float32] | None = None
+        rows: SourceRows | None = None
         for encoding in encodings:
             if _is_copy(slab, encoding.type):
                 yield EncodedSlab(stored.data.cast("B"))
                 continue
-            if values is None:
-                values = self._as_float32(slab, stored)
-            yield self._quantized(slab, values, encoding)
+            if rows is None:
+                rows = self._transformed(slab, stored)
+            yield self._encoded(slab, rows, encoding)
 
     def _read(self, slab: Slab) -> StoredRows:
         """The rows (rows, columns), checked, in the output's order."""
@@ -132,34 +128,32 @@ class SlabWorker:
             return _reordered(values.reshape(slab.rows, -1), slab)
         bits = raw.view(np.uint16)
         if int((bits & 0x7FFF).max(initial=0)) >= _NOT_FINITE[source.dtype]:
-            values = self._widened(bits, source.dtype)
+            values = self._as_float32(SourceRows(bits, source.dtype))
             check_finite(values, tensor=source.name, file=source.file, first_index=slab.first_element)
         return _reordered(bits.reshape(slab.rows, -1), slab)
 
-    def _as_float32(self, slab: Slab, stored: StoredRows) -> NDArray[np.float32]:
+    def _transformed(self, slab: Slab, stored: StoredRows) -> SourceRows:
         """The rows with the mapping's constant. May use the memory of `stored`, which is no copy's then."""
-        if slab.source is None or slab.source.dtype is DType.F32:
-            values = stored.view(np.float32)
-        else:
-            values = self._widened(stored.view(np.uint16).reshape(-1), slab.source.dtype).reshape(stored.shape)
-        if slab.mapping.add:
-            np.add(values, np.float32(slab.mapping.add), out=values)
-        return values
+        rows = SourceRows(stored, slab.source.dtype if slab.source is not None else DType.F32)
+        if not slab.mapping.add:
+            return rows
+        values = self._as_float32(rows)
+        np.add(values, np.float32(slab.mapping.add), out=values)
+        return SourceRows(values, DType.F32)
 
-    def _widened(self, bits: NDArray[np.uint16], dtype: DType) -> NDArray[np.float32]:
-        self._values = _grown(self._values, bits.size)
-        values = self._values[: bits.size]
-        ggml.widen(bits, values, brain=dtype is DType.BF16)
-        return values
+    def _as_float32(self, rows: SourceRows) -> NDArray[np.float32]:
+        """All values, until the next call."""
+        self._values = _grown(self._values, 0 if rows.dtype is DType.F32 else rows.bits.size)
+        return rows.as_float32(self._values)
 
-    def _quantized(self, slab: Slab, values: NDArray[np.float32], encoding: Encoding) -> EncodedSlab:
+    def _encoded(self, slab: Slab, rows: SourceRows, encoding: Encoding) -> EncodedSlab:
         if encoding.type is TensorType.F32:
-            return EncodedSlab(values.data.cast("B"))
+            return EncodedSlab(self._as_float32(rows).data.cast("B"))
         size = slab.rows * encoding.type.row_bytes(slab.mapping.columns)
         self._out = _grown(self._out, size)
         out = self._out[:size]
-        encoding.quantize(encoding.type, values, out, encoding.importance)
-        return EncodedSlab(out.data, *_sampled_error(slab, values, encoding.type, out))
+        encoding.quantize(encoding.type, rows, out, encoding.importance)
+        return EncodedSlab(out.data, *_sampled_error(slab, rows, encoding.type, out))
 
 
 def _is_copy(slab: Slab, tensor_type: TensorType) -> bool:
@@ -184,13 +178,14 @@ def _reordered(rows: NDArray[T], slab: Slab) -> NDArray[T]:
 
 
 def _sampled_error(
-    slab: Slab, values: NDArray[np.float32], tensor_type: TensorType, out: NDArray[np.uint8]
+    slab: Slab, rows: SourceRows, tensor_type: TensorType, out: NDArray[np.uint8]
 ) -> tuple[float, float]:
     stride = max(1, slab.mapping.height // _SAMPLED_ROWS)
-    rows = np.arange(-slab.first_row % stride, slab.rows, stride)
-    source = values[rows]
-    data = np.ascontiguousarray(out.reshape(slab.rows, -1)[rows]).reshape(-1)
-    error = ggml.dequantize(tensor_type, data, source.size) - source.reshape(-1)
+    sampled = slice(-slab.first_row % stride, slab.rows, stride)
+    taken = rows.take(sampled)
+    source = taken.as_float32(np.empty(taken.bits.size, np.float32)).reshape(-1)
+    data = np.ascontiguousarray(out.reshape(slab.rows, -1)[sampled]).reshape(-1)
+    error = ggml.dequantize(tensor_type, data, source.size) - source
     return float(np.sum(error * error, dtype=np.float64)), float(np.sum(source * source, dtype=np.float64))
 
 

@@ -27,7 +27,7 @@ _SURE, _FAR, _TINY = np.float32(0.49), np.float32(2.0**20), np.float32(1e-30)
 
 @compiled
 def _stay(value, old, xl, ll, least, greatest):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """Where the level that fits best is surely the old one, without a division: it is the nearest to value * ll / xl."""
+    """Where the best level, the nearest to value * ll / xl, is surely the old one: found without the division."""
     distance = value * ll - old * xl
     # Well inside the half that rounds to the old level, or past it where no level follows.
     above = distance < xl * choose(old == greatest, _FAR, _SURE) - _TINY
