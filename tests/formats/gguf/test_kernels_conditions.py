@@ -24,13 +24,15 @@ from edgec.formats.gguf import ggml
 from edgec.formats.gguf.kernels import choose_quantize
 from edgec.formats.gguf.layout import TensorPlan
 from edgec.formats.gguf.model import TensorMapping
+from edgec.formats.gguf.source_rows import SourceRows
 from edgec.formats.gguf.types import TensorType
+from edgec.source.model import DType
 
 plan = TensorPlan(TensorMapping("a", None, (1 << 20, 256)), TensorType.Q4_K, None, "", 0, 0)
 quantize = choose_quantize([plan], {}, lambda event: print(event.level, event.message))
 values = np.random.default_rng(0).standard_normal((64, 256), np.float32)
 ours, theirs = np.zeros(64 * 144, np.uint8), np.zeros(64 * 144, np.uint8)
-quantize(TensorType.Q4_K, values, ours, None)
+quantize(TensorType.Q4_K, SourceRows(values, DType.F32), ours, None)
 ggml.quantize(TensorType.Q4_K, values, theirs, None)
 print(edgec.__file__)
 print("equal" if (ours == theirs).all() else "different", "numba" in sys.modules)
@@ -47,24 +49,24 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 """
 
+# Lets LLVM contract and reorder, in the kernels' vectors too.
 _WITH_FAST_MATH = """
-import numba
+from llvmlite.ir import IRBuilder
 
-exact = numba.njit
+for name in ("fadd", "fsub", "fmul", "fdiv"):
+    def fast(self, x, y, name="", flags=(), exact=getattr(IRBuilder, name)):
+        return exact(self, x, y, name, flags=("fast",))
 
-def fast(*functions, **options):
-    return exact(*functions, **options, fastmath=True)
-
-numba.njit = fast
+    setattr(IRBuilder, name, fast)
 """
 
 
-def _run(tmp_path: Path, *, first: str = "", packages: Path | None = None) -> list[str]:
+def _run(tmp_path: Path, *, first: str = "", packages: Path = _PACKAGE.parent) -> list[str]:
     """Lines of _SCRIPT after `first`, with edgec from the folder `packages`; code is kept in tmp_path/cache."""
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(first)
-    path = os.pathsep.join(str(p) for p in (site, packages) if p is not None)
+    path = os.pathsep.join((str(site), str(packages)))
     env = os.environ | {"EDGEC_CACHE": str(tmp_path / "cache"), "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-c", _SCRIPT]
     ended = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=300)
