@@ -10,7 +10,7 @@ from edgec.formats.gguf.lanes.compiled import INFINITY, ONE, ZERO, compiled, scr
 from edgec.formats.gguf.lanes.memory import load, store
 from edgec.formats.gguf.lanes.rounding import magnitude, nearest_bounded, nearest_level
 from edgec.formats.gguf.lanes.tile import load_tile, sum_rows, weigh
-from edgec.formats.gguf.lanes.vector import WIDTH, any_of, choose, spread
+from edgec.formats.gguf.lanes.vector import WIDTH, all_of, any_of, choose, spread
 
 # Rows of the result (rows, sub-blocks). The best levels are those of inverse * (x - base).
 SCALE, LOW, INVERSE, BASE, WEIGHT = range(5)
@@ -88,6 +88,8 @@ def _fit_tile(x, w, level, steps, top, absolute, bounded):  # type: ignore[no-un
     for i in range(1, x.shape[0]):
         sum_x += load(w, i) * load(x, i)
     flat = high <= low
+    if all_of(flat):
+        return spread(ZERO), low, spread(ZERO), low, sum_w
     kept_inverse = choose(flat, ZERO, top / (high - low))
     scale, base = choose(flat, ZERO, ONE / kept_inverse), low
     _set_levels(x, kept_inverse, low, top, level)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.formats.gguf.lanes.compiled import compiled
-from edgec.formats.gguf.lanes.rounding import from_half, is_finite_half, to_half
+from edgec.formats.gguf.lanes.rounding import from_half, is_finite_half, to_bits, to_half
 from edgec.formats.gguf.lanes.tile import mean_squares, padded
 from edgec.formats.gguf.types import TensorType
 
@@ -77,3 +77,12 @@ def store_halves(factors, out, at):  # type: ignore[no-untyped-def]
         factors[b] = from_half(half)
         out[b, at], out[b, at + 1] = np.uint8(half & 0xFF), np.uint8(half >> 8)
     return finite
+
+
+@compiled
+def are_zeros(values):  # type: ignore[no-untyped-def]
+    """Whether all bits of `values` (elements,) are zero: minus zero is another number to some types."""
+    count = 0
+    while count < values.size and to_bits(values[count]) == 0:
+        count += 1
+    return count == values.size

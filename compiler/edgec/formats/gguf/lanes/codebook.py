@@ -11,7 +11,7 @@ import numpy as np
 from edgec.formats.gguf.lanes.compiled import ONE, ZERO, compiled, scratch
 from edgec.formats.gguf.lanes.memory import load, look_up, store, store_bytes
 from edgec.formats.gguf.lanes.tile import find_seen_peak, load_tile, weigh
-from edgec.formats.gguf.lanes.vector import WIDTH, choose, spread
+from edgec.formats.gguf.lanes.vector import WIDTH, all_of, choose, spread
 
 # ggml-common.h: kvalues_iq4nl.
 _NUMBERS = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.int64)
@@ -54,6 +54,8 @@ def _fit_tile(x, w):  # type: ignore[no-untyped-def]
     """The best scale."""
     peak = find_seen_peak(x)
     flat = peak == ZERO
+    if all_of(flat):
+        return spread(ZERO)
     sum_qx, sum_qq = _sum_numbers(x, w, ONE / (peak / -_FIRST))
     scale = choose(sum_qq > ZERO, sum_qx / sum_qq, ZERO)
     best = scale * sum_qx

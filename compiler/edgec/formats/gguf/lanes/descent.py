@@ -103,6 +103,10 @@ def fit_positive(x, w, steps, top, level):  # type: ignore[no-untyped-def]
     for i in range(x.shape[0]):
         peak = choose(peak > load(x, i), peak, load(x, i))
     flat = peak < SMALLEST_MAGNITUDE
+    if all_of(flat):
+        for i in range(x.shape[0]):
+            store(level, i, spread(ZERO))
+        return spread(ZERO)
     kept = top / peak
     best = _sum_errors(x, w, kept, top, True)
     for step in steps:
@@ -126,6 +130,11 @@ def search(subs, top, fits, levels):  # type: ignore[no-untyped-def]
         load_tile(subs, first, x)
         peak = find_seen_peak(x)
         flat = peak == ZERO
+        if all_of(flat):
+            store(fits[SCALE], first, spread(ZERO))
+            store(fits[INVERSE], first, spread(ZERO))
+            levels[first // WIDTH] = 0
+            continue
         for i in range(n):
             store(w, i, load(x, i) * load(x, i))
         inverse = choose(flat, ZERO, -top / peak)

@@ -75,10 +75,11 @@ def index_by_symmetric_fit(values, weights, steps, top, factor, index):  # type:
     for first in range(0, count, WIDTH):
         load_tile(values, first, x)
         load_tile(weights, first, w)
-        best, inverse = fit_tile(x, w, weighted, steps, top)
+        peak = find_seen_peak(x)
+        best, inverse = fit_tile(x, w, weighted, peak, steps, top)
         store(scale, 0, best)
         # Not told by the inverse, which is 0 for infinite values too.
-        flat = find_seen_peak(x) == ZERO
+        flat = peak == ZERO
         for j in range(n):
             level = nearest_level(inverse * load(x, j), -top, top - ONE) + top
             store(x, j, choose(flat, ZERO, level))

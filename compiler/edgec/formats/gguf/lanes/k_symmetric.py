@@ -67,7 +67,7 @@ def _of_blocks(fit: Floats, rows: Rows) -> Floats:
 def _search(rows: Rows, kind: Weights, top: int) -> Floats:
     subs, steps = rows.subs(_SUB), -steps_around(top, 9)
     fits = np.empty((symmetric.ROWS, padded(len(subs))), np.float32)
-    means = rows.means(_SUB, _BLOCK, 2.0, _BLOCK)
+    means = rows.means(_SUB, _BLOCK, 2.0, _BLOCK) if kind is Weights.ENERGY else np.empty(0, np.float32)
     symmetric.search(subs, int(kind), rows.weights(_SUB), means, steps, np.float32(top), fits)
     return fits
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgec.formats.gguf import ggml
 from edgec.formats.gguf.lanes import iq4, k_affine, k_symmetric, known, small
-from edgec.formats.gguf.lanes.blocks import Rows
+from edgec.formats.gguf.lanes.blocks import Rows, are_zeros
 from edgec.formats.gguf.types import TensorType
 
 # Whether all numbers in the bytes are finite.
@@ -42,7 +42,11 @@ def quantize(
     importance: NDArray[np.float32] | None,
 ) -> None:
     """`ggml.quantize` by the kernel of this type, which every quantized type has. Raises ToolError as that does."""
-    if not KERNELS[tensor_type](Rows(tensor_type, values, out, importance)):
+    if are_zeros(values.reshape(-1)) and len(values) > 1:
+        # Then all rows are alike, and the first one is enough.
+        quantize(tensor_type, values[:1], out[: out.size // len(values)], importance)
+        out.reshape(len(values), -1)[1:] = out[: out.size // len(values)]
+    elif not KERNELS[tensor_type](Rows(tensor_type, values, out, importance)):
         raise ggml.no_valid_data(tensor_type)
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 from edgec.formats.gguf.lanes.compiled import ONE, ZERO, compiled, scratch
 from edgec.formats.gguf.lanes.memory import load, store
 from edgec.formats.gguf.lanes.rounding import nearest_level
-from edgec.formats.gguf.lanes.tile import find_seen_peak, load_tile, sum_rows, weigh
-from edgec.formats.gguf.lanes.vector import WIDTH, choose, spread
+from edgec.formats.gguf.lanes.tile import Weights, find_seen_peak, load_tile, sum_rows, weigh
+from edgec.formats.gguf.lanes.vector import WIDTH, all_of, choose, spread
 
 # Rows of the result (rows, sub-blocks). The best levels are those of inverse * x; inverse 0: a sub-block of zeros.
 SCALE, INVERSE, WEIGHT = range(3)
 ROWS = 3
+_ENERGY = int(Weights.ENERGY)
 
 
 @compiled
@@ -28,12 +29,16 @@ def _sum_levels(x, w, weighted, inverse, top):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def fit_tile(x, w, weighted, steps, top):  # type: ignore[no-untyped-def]
-    """The best scale and the inverse that gives its levels; `weighted`: scratch, as x."""
+def fit_tile(x, w, weighted, peak, steps, top):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """The best scale and the inverse that gives its levels.
+
+    `weighted`: scratch, as x; `peak`: that of x.
+    """
+    flat = peak == ZERO
+    if all_of(flat):
+        return spread(ZERO), spread(ZERO)
     for i in range(x.shape[0]):
         store(weighted, i, load(w, i) * load(x, i))
-    peak = find_seen_peak(x)
-    flat = peak == ZERO
     kept_inverse = choose(flat, ZERO, -top / peak)
     sum_xl, sum_ll = _sum_levels(x, w, weighted, kept_inverse, top)
     scale = choose(sum_ll == ZERO, ZERO, sum_xl / sum_ll)
@@ -56,8 +61,14 @@ def search(subs, kind, importance, means, steps, top, fits):  # type: ignore[no-
     x, w, weighted = scratch(n), scratch(n), scratch(n)
     for first in range(0, subs.shape[0], WIDTH):
         load_tile(subs, first, x)
+        peak = find_seen_peak(x)
+        if all_of(peak == ZERO) and kind != _ENERGY:
+            # The sums of the weights are read of ENERGY only.
+            store(fits[SCALE], first, spread(ZERO))
+            store(fits[INVERSE], first, spread(ZERO))
+            continue
         weigh(kind, x, first, importance, means, w)
-        scale, inverse = fit_tile(x, w, weighted, steps, top)
+        scale, inverse = fit_tile(x, w, weighted, peak, steps, top)
         store(fits[SCALE], first, scale)
         store(fits[INVERSE], first, inverse)
         store(fits[WEIGHT], first, sum_rows(w))
