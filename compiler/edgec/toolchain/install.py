@@ -149,6 +149,8 @@ def _make(
             # Made for this user only, as temporary folders are.
             partial.chmod(0o755)
             write_file(partial / RECORD, canonical_json(record_of(toolchain, partial, versions)))
+            # Thousands of files of pip's: all on the disk before the name says that they are.
+            os.sync()
             _delete_whole(folder)
             partial.rename(folder)
             fsync_folder(folder.parent)
@@ -174,7 +176,7 @@ def _partial(folder: Path) -> Iterator[Path]:
 def _relocate(partial: Path, folder: Path) -> None:
     """Lets the scripts in bin/, which name their Python by its full path, name the one at the final place."""
     old, new = str(partial).encode(), str(folder).encode()
-    for script in (partial / "bin").iterdir():
+    for script in (partial / "pyvenv.cfg", *(partial / "bin").iterdir()):
         if script.is_file() and not script.is_symlink():
             content = script.read_bytes()
             if old in content:
