@@ -99,7 +99,7 @@ def test_a_text_generator(generator: ServedModel) -> None:
     # Without the quantization: an app goes on after an update.
     assert found["model"] == "small"
     assert found["model_properties"] == {"mode": "chat", "context_size": 4096}
-    assert found["features"] == []
+    assert found["features"] == ["structured-output"]
     rules = {rule["name"]: rule for rule in found["parameter_rules"]}
     assert (rules["max_tokens"]["default"], rules["max_tokens"]["max"]) == (512, 4096)
     assert document(made(served(context=256)), "models/llm/small.yaml")["parameter_rules"][5]["default"] == 128
@@ -220,5 +220,5 @@ def test_a_package_too_large_with_wheels_is_refused(generator: ServedModel, monk
 def test_features_stand_in_facts_and_document() -> None:
     template = CHATML.replace("m.content", "m.content.split('</think>')[-1]")
     emitted = emit(ACME, served(chat_template=template), Path)
-    assert emitted.facts["models"][0]["features"] == ["agent-thought"]
-    assert document(package_of(emitted), "models/llm/small.yaml")["features"] == ["agent-thought"]
+    assert emitted.facts["models"][0]["features"] == ["agent-thought", "structured-output"]
+    assert document(package_of(emitted), "models/llm/small.yaml")["features"] == ["agent-thought", "structured-output"]
