@@ -10,6 +10,8 @@ Usage: python compile_once.py CHECKPOINT FOLDER SCHEME... [--threads N] [--imatr
 from __future__ import annotations
 
 import argparse
+import json
+import time
 from pathlib import Path
 
 from edgec.events import silent
@@ -46,6 +48,8 @@ def main() -> None:
         )
         for scheme in given.schemes
     ]  # fmt: skip
+    # What the plan of a build does, on one core whatever the number of threads.
+    print(json.dumps({"plan_cpu_s": time.process_time()}), flush=True)
     compile_together(checkpoint, jobs, report=silent, threads=given.threads)
 
 
