@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edgec.events import Reporter
 from edgec.toolchain.environments import Environment, find_toolchain, install
+from edgec.trial.dify_bundle import try_dify_bundle
 from edgec.trial.model import Trial
 from edgec.trial.triton import try_triton
 
@@ -43,7 +44,13 @@ def _triton(stage: Stage) -> Trial:
     return Trial("tritonserver", versions, checks)
 
 
-TRIALS: Mapping[str, Callable[[Stage], Trial]] = {"triton": _triton}
+def _dify(stage: Stage) -> Trial:
+    environment = stage.environment("dify")
+    checks = try_dify_bundle(stage.bundle, environment=environment, report=stage.report, logs=stage.logs)
+    return Trial("Dify's plugin SDK", f"dify_plugin {environment.versions['dify-plugin']}", checks)
+
+
+TRIALS: Mapping[str, Callable[[Stage], Trial]] = {"triton": _triton, "dify": _dify}
 
 
 def run_trials(names: Sequence[str], stage: Stage) -> tuple[Trial, ...]:
