@@ -21,20 +21,21 @@ GOOD = HEAD + INPUT + OUTPUT + "instance_group { kind: KIND_CPU }\n"
 class Case:
     """`says`: messages, each with line and column where the lint has them. `load`: the model a server is told to load.
 
-    `refused`: whether the server refuses it; False where it loads a model that cannot do what it was written for.
+    `refused`: whether the server refuses it; False where it loads a model that cannot do what it was written for, None
+    where it waits for ever (its python backend never learns that its process ended).
     """
 
     files: Mapping[str, bytes]
     says: tuple[str, ...]
     load: str = "m"
-    refused: bool = True
+    refused: bool | None = True
 
 
 def _model(text: str, **more: bytes) -> dict[str, bytes]:
     return {"m/config.pbtxt": text.encode(), "m/1/model.py": MODEL_PY, **more}
 
 
-def _added(text: str, *says: str, refused: bool = True) -> Case:
+def _added(text: str, *says: str, refused: bool | None = True) -> Case:
     """A good model with `text` after its six lines."""
     return Case(_model(GOOD + text), says, refused=refused)
 
@@ -62,7 +63,10 @@ CASES: Mapping[str, Case] = {
     "name is not the folder": Case(
         _model(GOOD.replace('"m"', '"n"')), ("config.pbtxt:1:7: error: the model `n` stands in the folder `m`",)
     ),
-    "no backend": Case(_model(GOOD.replace('backend: "python"\n', "")), ("m/config.pbtxt: error: no backend",)),
+    "no backend": Case(
+        {"m/config.pbtxt": GOOD.replace('backend: "python"\n', "").encode(), "m/1/weights.bin": b""},
+        ("m/config.pbtxt: error: no backend",),
+    ),
     "no version": Case({"m/config.pbtxt": GOOD.encode()}, ("m/config.pbtxt: error: no version folder",)),
     "version with a leading zero": Case(
         {"m/config.pbtxt": GOOD.encode(), "m/01/model.py": MODEL_PY}, ("m/config.pbtxt: error: no version folder",)
@@ -70,8 +74,11 @@ CASES: Mapping[str, Case] = {
     "no model file": Case(
         {"m/config.pbtxt": GOOD.encode(), "m/1/other.py": MODEL_PY},
         ("config.pbtxt:2:10: error: version 1 has no `model.py`",),
+        refused=None,
     ),
-    "no default file": _added('default_model_filename: "x.py"\n', "config.pbtxt:7:25: error: version 1 has no `x.py`"),
+    "no default file": _added(
+        'default_model_filename: "x.py"\n', "config.pbtxt:7:25: error: version 1 has no `x.py`", refused=None
+    ),
     "negative batch": Case(
         _model(GOOD.replace("size: 4", "size: -1")), ("config.pbtxt:3:17: error: `max_batch_size` is below 0",)
     ),
@@ -174,7 +181,6 @@ CASES: Mapping[str, Case] = {
     "warm-up of another type": _added(
         'model_warmup { name: "w" batch_size: 1 inputs { key: "a" value { data_type: TYPE_INT32 dims: 2 zero_data: true } } }\n',
         "config.pbtxt:7:77: error: the warm-up's `a` has another data type",
-        refused=False,
     ),
     "warm-up without data": _added(
         'model_warmup { name: "w" batch_size: 1 inputs { key: "a" value { data_type: TYPE_FP32 dims: 2 } } }\n',
@@ -189,12 +195,10 @@ CASES: Mapping[str, Case] = {
         'model_warmup { name: "w" batch_size: 1 inputs { key: "z" value { data_type: TYPE_FP32 dims: 2 zero_data: true } } }\n',
         "config.pbtxt:7:1: error: the warm-up has no input `a`",
         "config.pbtxt:7:40: error: the warm-up has an input `z`",
-        refused=False,
     ),
     "metric without buckets": _added(
         'model_metrics { metric_control { metric_identifier { family: "f" } } }\n',
         "config.pbtxt:7:17: error: a metric without `buckets`",
-        refused=False,
     ),
     "half an ensemble": Case(
         {"e/config.pbtxt": b'name: "e"\nplatform: "ensemble"\n' + (INPUT + OUTPUT).encode(), "e/1/README": b""},
