@@ -36,7 +36,7 @@ def test_the_daemon_takes_what_is_made_here(
     model: ServedModel = request.getfixturevalue(kind)
     sealed = seal(emit(DifyPackage(author="acme"), model, Path), acme.key, is_development=False)
     path = tmp_path / "p.difypkg"
-    path.write_bytes(*sealed.files.values())
+    path.write_bytes(sealed.files[sealed.facts["path"]])
     found = decoded(path, acme.public)
     assert (found["verified"], found["unique_id"]) == (True, sealed.facts["unique_id"])
     assert set(found["readmes"]) == {"en_US", "zh_Hans"}
@@ -61,7 +61,7 @@ def test_the_weakness_is_dify_s_own(acme: KeyFile, tmp_path: Path) -> None:
     """A renamed file verifies there too; only the unique identifier changes."""
     sealed = seal(emit(DifyPackage(author="acme"), served(), Path), acme.key, is_development=False)
     path = tmp_path / "p.difypkg"
-    path.write_bytes(*sealed.files.values())
+    path.write_bytes(sealed.files[sealed.facts["path"]])
     package = open_package(path)
     files = tuple(("sitecustomize.py" if n == "PRIVACY.md" else n, c) for n, c in package.files)
     path.write_bytes(write_package(PluginPackage(files, package.comment)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,7 @@ Sdk = Callable[[PluginPackage], dict[str, Any]]
 
 
 def package_of(emitted: Emitted) -> PluginPackage:
-    (data,) = emitted.files.values()
-    return read_package(data)
+    return read_package(emitted.files[emitted.facts["path"]])
 
 
 def made(model: ServedModel, settings: DifyPackage = ACME) -> PluginPackage:
@@ -193,6 +193,8 @@ def test_sealing_signs_and_adds_the_wheels(generator: ServedModel, acme: KeyFile
     package = package_of(sealed)
     found = verify_package(package, [acme.key.public])
     assert sealed.facts["unique_id"] == found.unique_id
+    assert sealed.files[sealed.facts["public_key_path"]] == acme.public.read_bytes()
+    assert sealed.facts["public_key"] == acme.public.read_text()
     assert (sealed.facts["key"], sealed.facts["development_key"]) == (acme.key.public.fingerprint, False)
     assert package.content("wheels/a-1-py3-none-any.whl") == b"PK"
     kept = dict(unsigned(package).files)
@@ -215,6 +217,18 @@ def test_a_package_too_large_with_wheels_is_refused(generator: ServedModel, monk
     (mistake,) = refuse(settings, generator, Path)
     assert mistake.at == ("package", "dify", "with_wheels")
     assert str(MAX_BYTES) in mistake.message
+
+
+def test_a_browser_serves_nothing(generator: ServedModel) -> None:
+    browser = replace(generator, device=replace(generator.device, arch="wasm32", title="A browser"))
+    (mistake,) = refuse(ACME, browser, Path)
+    assert mistake.at == ("package", "dify")
+
+
+def test_a_models_own_name_may_be_anything() -> None:
+    package = made(served(kind="encoder", pooling="mean", title="a|b\n" * 2000))
+    assert len(document(package, "models/text_embedding/small-q4_k_m-384d.yaml")["label"]["en_US"]) < 200
+    assert document(made(served(title=" ")), "models/llm/small.yaml")["label"]["en_US"] == "small"
 
 
 def test_features_stand_in_facts_and_document() -> None:
