@@ -35,6 +35,7 @@ from edgec.toolchain.environment import (
 )
 from edgec.toolchain.interpreter import Interpreter, find_interpreter
 from edgec.toolchain.pip import Pip
+from edgec.toolchain.surroundings import for_tool
 from edgec.toolchain.verification import verified_versions
 
 _STEPS = ("python", "wheels", "install", "verify")
@@ -135,7 +136,7 @@ def _make(
     with _partial(folder) as partial, shared(wheels_lock(folder.parent), hint=CACHE_HINT):
         step("python", "making the environment")
         venv = ["venv", "--prompt", toolchain.name, str(partial)]
-        run_module(interpreter.path, venv, log=log, timeout_s=_VENV_TIMEOUT_S, env=dict(os.environ))
+        run_module(interpreter.path, venv, log=log, timeout_s=_VENV_TIMEOUT_S, env=for_tool(os.environ, os.defpath))
         pip = Pip(toolchain, partial / "bin" / "python", wheels_folder(folder.parent), log, offline)
         step("wheels", "finding the wheels" if offline else "downloading the wheels")
         wheels = pip.collect(partial / "wheels")
