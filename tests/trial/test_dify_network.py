@@ -128,13 +128,13 @@ def test_characters_that_are_cut_by_the_network(tool_llm: Plugin, parrot: str, p
     assert deltas[-1]["usage"]["completion_tokens"] > 10
 
 
-@pytest.mark.parametrize("chunked", [True, False])
-def test_an_answer_without_its_end_is_an_error(tool_llm: Plugin, parrot: str, chunked: bool) -> None:
+@pytest.mark.parametrize(("chunked", "stream"), [(True, True), (False, True), (True, False)])
+def test_an_answer_without_its_end_is_an_error(tool_llm: Plugin, parrot: str, chunked: bool, stream: bool) -> None:
     with (
-        relaying(parrot, Unfriendly(piece=50, chunked=chunked, stops_after=600)) as url,
+        relaying(parrot, Unfriendly(piece=50, chunked=chunked, stops_after=300)) as url,
         pytest.raises(Refusal, match="broke off in the middle") as refusal,
     ):
-        tool_llm.chunks(url, "Say Y")
+        tool_llm.chunks(url, "Say Y", stream=stream)
     assert refusal.value.kind == "InvokeServerUnavailableError"
 
 
