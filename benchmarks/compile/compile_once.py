@@ -48,8 +48,8 @@ def main() -> None:
         )
         for scheme in given.schemes
     ]  # fmt: skip
-    # What the plan of a build does, on one core whatever the number of threads.
-    print(json.dumps({"plan_cpu_s": time.process_time()}), flush=True)
+    # Until here it is the plan of a build, on one core whatever the number of threads.
+    print(json.dumps({"plan_cpu_s": time.process_time(), "plan_ended_s": time.monotonic()}), flush=True)
     compile_together(checkpoint, jobs, report=silent, threads=given.threads)
 
 

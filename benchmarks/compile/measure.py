@@ -1,7 +1,7 @@
 """What a process took: CPU, wall, memory and writes by the kernel's own count, and how long it waited for a CPU.
 
-Rule: on a shared machine the wall time alone says little; without the time in which it could have run but others did,
-it says what an idle machine would need.
+Rule: on a shared machine the wall time alone says little; without the time in which its threads could have run but
+others did, it says what an idle machine would need.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _SAMPLE_EVERY_S = 0.02
 class Cost:
     """What processes took: CPU and wall in seconds, memory and writes in 1e6 bytes.
 
-    `undisturbed_s`: the wall time without what the main thread and, on average, the busiest others waited for a CPU.
+    `waited_s`: what its busiest threads beside the main thread waited for a CPU, on average.
     """
 
     cpu_s: float
     wall_s: float
-    undisturbed_s: float
+    waited_s: float
     peak_rss_mb: float
     written_mb: float
 
@@ -34,7 +34,7 @@ class Cost:
         return Cost(
             self.cpu_s + other.cpu_s,
             self.wall_s + other.wall_s,
-            self.undisturbed_s + other.undisturbed_s,
+            self.waited_s + other.waited_s,
             max(self.peak_rss_mb, other.peak_rss_mb),
             self.written_mb + other.written_mb,
         )
@@ -59,7 +59,7 @@ def measure(command: list[str | Path], log: Path, *, threads: int = 1) -> Cost:
     return Cost(
         cpu_s=usage.ru_utime + usage.ru_stime,
         wall_s=wall_s,
-        undisturbed_s=wall_s - _waited_s(scheduled, process.pid, threads),
+        waited_s=_waited_s(scheduled, process.pid, threads),
         peak_rss_mb=usage.ru_maxrss * 1024 / 1e6,
         written_mb=usage.ru_oublock * 512 / 1e6,
     )
@@ -76,7 +76,5 @@ def _scheduled(pid: int) -> dict[int, tuple[int, int]]:
 
 
 def _waited_s(scheduled: dict[int, tuple[int, int]], main: int, threads: int) -> float:
-    """The main thread is idle while the others work: their waits follow each other, those of the others overlap."""
     busiest = sorted((s for thread, s in scheduled.items() if thread != main), reverse=True)[:threads]
-    own = scheduled.get(main, (0, 0))[1]
-    return (own + sum(waited for _, waited in busiest) / max(1, len(busiest))) / 1e9
+    return sum(waited for _, waited in busiest) / max(1, len(busiest)) / 1e9
