@@ -13,7 +13,7 @@ from typing import Any
 
 from edgec.deploy.dify.check import MAX_TEXT, mistakes
 from edgec.deploy.dify.icon import IconError, drawn_icon, read_icon
-from edgec.deploy.dify.identity import Identity
+from edgec.deploy.dify.identity import Identity, plugin_name
 from edgec.deploy.dify.keys import DifySigningKey
 from edgec.deploy.dify.manifest import MANIFEST_PATH, PROVIDER_PATH, Wording, manifest, provider
 from edgec.deploy.dify.models import PredefinedModel, predefined_models
@@ -106,7 +106,7 @@ def _titled(model: ServedModel) -> ServedModel:
 
 
 def _identity(settings: DifyPackage, model: ServedModel) -> Identity:
-    return Identity(settings.author, settings.name or model.name, settings.version or model.version)
+    return Identity(settings.author, settings.name or plugin_name(model.name), settings.version or model.version)
 
 
 def _wording(settings: DifyPackage, model: ServedModel) -> Wording:
