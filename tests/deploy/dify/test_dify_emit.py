@@ -105,6 +105,12 @@ def test_a_text_generator(generator: ServedModel) -> None:
     assert document(made(served(context=256)), "models/llm/small.yaml")["parameter_rules"][5]["default"] == 128
 
 
+def test_dots_of_a_recipes_name_stay_in_the_models_id_only() -> None:
+    package = made(served(name="qwen2.5-0.5b"))
+    assert document(package, "manifest.yaml")["name"] == "qwen2-5-0-5b"
+    assert document(package, "models/llm/qwen2.5-0.5b.yaml")["model"] == "qwen2.5-0.5b"
+
+
 def test_a_generator_without_a_chat_template_completes() -> None:
     found = document(made(served(chat_template=None)), "models/llm/small.yaml")
     assert found["model_properties"]["mode"] == "completion"
