@@ -1,7 +1,8 @@
 """Time to first token and tokens per second through the Dify plugin's process, against the server itself.
 
-Both stream from one llama.cpp server on the quickstart's GGUF, in turns, with the same prompts. Run it after
-`edgec build recipes/quickstart.yaml` and `edgec toolchain install dify`:
+Both stream from one llama.cpp server on the quickstart's GGUF, in turns, with the same prompts. The plugin's CPU time
+per token is what it costs whatever else the machine does. Run it after `edgec build recipes/quickstart.yaml` and
+`edgec toolchain install dify`:
 
     python benchmarks/dify/run.py BUNDLE [--toolchain dify-next] [--runs 20] [--output FILE]
 """
@@ -39,10 +40,11 @@ _TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
 
 @dataclass(frozen=True)
 class Timed:
-    """One answer: until its first text, and the tokens after that per second."""
+    """One answer: until its first text, and its tokens per second from the request to the end."""
 
     first_s: float
     tokens_per_s: float
+    tokens: int
 
 
 def main() -> None:
@@ -57,7 +59,10 @@ def main() -> None:
             serving(_model(arguments.bundle), kind="decoder", context=_CONTEXT, log=folder / "server.log") as url,
             _plugin(environment, folder) as plugin,
         ):
+            _measure(url, plugin, 2)  # imports and first connections
+            cpu_s = _cpu_s(plugin.group)
             timed = _measure(url, plugin, arguments.runs)
+            cpu_s = _cpu_s(plugin.group) - cpu_s
     result = {
         "sdk": environment.versions["dify-plugin"],
         "xllamacpp": version("xllamacpp"),
@@ -65,6 +70,7 @@ def main() -> None:
         "load_average": os.getloadavg()[0],
         "runs": arguments.runs,
         "new_tokens": _TOKENS,
+        "plugin_cpu_ms_per_token": cpu_s * 1000 / sum(answer.tokens for answer in timed["plugin"]),
         "ways": {way: _summary(answers) for way, answers in timed.items()},
     }
     text = json.dumps(result, indent=2) + "\n"
@@ -101,12 +107,10 @@ def _plugin(environment: Environment, folder: Path) -> Any:
 def _measure(url: str, plugin: PluginProcess, runs: int) -> dict[str, list[Timed]]:
     ways = {"server": lambda prompt: _direct(url, prompt), "plugin": lambda prompt: _through(plugin, url, prompt)}
     timed: dict[str, list[Timed]] = {way: [] for way in ways}
-    for run in range(-2, runs):
+    for run in range(runs):
         # In turns, and each way first in half of the runs; the prompt differs, so that no cache holds it.
         for number, (way, ask) in enumerate(sorted(ways.items(), reverse=bool(run % 2))):
-            answer = _timed(ask(f"{run}{number} How do I open a file and read its lines?"))
-            if run >= 0:
-                timed[way].append(answer)
+            timed[way].append(_timed(ask(f"{run}{number} How do I open a file and read its lines?")))
     return timed
 
 
@@ -117,7 +121,7 @@ def _timed(answer: Iterator[tuple[str, int]]) -> Timed:
         if text and not first:
             first = time.perf_counter()
         tokens = counted or tokens
-    return Timed(first - begun, (tokens - 1) / (time.perf_counter() - first))
+    return Timed(first - begun, tokens / (time.perf_counter() - begun), tokens)
 
 
 def _direct(url: str, prompt: str) -> Iterator[tuple[str, int]]:
@@ -143,6 +147,19 @@ def _through(plugin: PluginProcess, url: str, prompt: str) -> Iterator[tuple[str
     )  # fmt: skip
     for chunk in chunks:
         yield chunk["delta"]["message"]["content"], (chunk["delta"]["usage"] or {}).get("completion_tokens", 0)
+
+
+def _cpu_s(group: int) -> float:
+    """CPU time of a process group's processes."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it has ended
+        if int(fields[2]) == group:
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _summary(answers: list[Timed]) -> dict[str, Any]:

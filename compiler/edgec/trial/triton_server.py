@@ -195,8 +195,6 @@ def _variables(environment: Environment, libpython: Path) -> dict[str, str]:
         # Python inside Triton finds the environment as the first `python3` on PATH.
         **for_tool(os.environ, str(environment.python.parent)),
         "LD_LIBRARY_PATH": os.pathsep.join(libraries),
-        # The model repository is part of a signed bundle: nothing may be written beside its files.
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
 
 

@@ -175,11 +175,13 @@ CASES: Mapping[str, Case] = {
         ("config.pbtxt:5:57: error: no file `l.txt`",),
     ),
     "warm-up with a size left open": _added(
-        'model_warmup { name: "w" batch_size: 1 inputs { key: "a" value { data_type: TYPE_FP32 dims: -1 zero_data: true } } }\n',
+        'model_warmup { name: "w" batch_size: 1 '
+        'inputs { key: "a" value { data_type: TYPE_FP32 dims: -1 zero_data: true } } }\n',
         "config.pbtxt:7:93: error: the warm-up's `a` has a dimension of any size",
     ),
     "warm-up of another type": _added(
-        'model_warmup { name: "w" batch_size: 1 inputs { key: "a" value { data_type: TYPE_INT32 dims: 2 zero_data: true } } }\n',
+        'model_warmup { name: "w" batch_size: 1 '
+        'inputs { key: "a" value { data_type: TYPE_INT32 dims: 2 zero_data: true } } }\n',
         "config.pbtxt:7:77: error: the warm-up's `a` has another data type",
     ),
     "warm-up without data": _added(
@@ -192,7 +194,8 @@ CASES: Mapping[str, Case] = {
         "config.pbtxt:8:75: error: no file `warmup/f`",
     ),
     "warm-up of another model": _added(
-        'model_warmup { name: "w" batch_size: 1 inputs { key: "z" value { data_type: TYPE_FP32 dims: 2 zero_data: true } } }\n',
+        'model_warmup { name: "w" batch_size: 1 '
+        'inputs { key: "z" value { data_type: TYPE_FP32 dims: 2 zero_data: true } } }\n',
         "config.pbtxt:7:1: error: the warm-up has no input `a`",
         "config.pbtxt:7:40: error: the warm-up has an input `z`",
     ),

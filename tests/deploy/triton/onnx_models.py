@@ -18,7 +18,7 @@ def token_table(vocabulary: int) -> npt.NDArray[np.float32]:
 
 
 def write_encoder(path: Path, vocabulary: int) -> None:
-    """Writes the encoder: `last_hidden_state` (batch, tokens, WIDTH); what stands in padding is far off, to be left out."""
+    """Writes the encoder: `last_hidden_state` (batch, tokens, WIDTH); padding is far off."""
     table = numpy_helper.from_array(token_table(vocabulary), "table")
     axis = numpy_helper.from_array(np.array([2], dtype=np.int64), "axis")
     poison = numpy_helper.from_array(np.array(1e6, dtype=np.float32), "poison")
