@@ -64,9 +64,8 @@ def main() -> None:
             parameters = model.parameters()
             context = int(json.loads((repository / name / "1" / "version.json").read_bytes())["context"])
             threads = min(int(parameters["threads"]), len(os.sched_getaffinity(0)))
-            with own_server(
-                environment.python, gguf, int(parameters["parallel"]), context, threads, log / "own"
-            ) as own:
+            sizes = (int(parameters["parallel"]), context, threads)
+            with own_server(environment.python, gguf, sizes, log / "own") as own:
                 asks = {
                     "triton": lambda n: via_triton(model, n, args.tokens),
                     "own": lambda n: via_own(own, n, args.tokens),
