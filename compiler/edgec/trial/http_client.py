@@ -15,7 +15,7 @@ from typing import Any
 from edgec.errors import ToolError
 
 _TIMEOUT_S = 120.0
-_DATA = b"data: "
+_DATA, _DONE = b"data: ", b"[DONE]"
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class HttpClient:
 
 
 def _events(answer: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
-    """Also an answer that is one JSON object, as errors are."""
+    """Also an answer that is one JSON object, as errors are; without the mark at the end of OpenAI's streams."""
     for line in answer:
         text = line.removeprefix(_DATA).strip()
-        if text:
+        if text and text != _DONE:
             yield json.loads(text)
