@@ -3,7 +3,7 @@
 Prints a markdown table and writes the same as JSON. Every step is a process of its own; CPU seconds, peak memory and
 bytes written are the kernel's (wait4). The tensor data of both sides are compared at the end: they must be equal.
 
-Usage: EDGEC_LLAMA_CPP=<folder> python benchmarks/compile/run.py qwen2-0.5b [--schemes q4_0 q8_0 q4_k_m] [--work FOLDER]
+Usage: EDGEC_LLAMA_CPP=<folder> python benchmarks/compile/run.py qwen2-0.5b [--schemes q4_0 q4_k_m+imatrix] [--work W]
 """
 
 from __future__ import annotations
@@ -16,52 +16,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+from measure import measure
+from shapes import CONFIGS, disk_bytes, make_checkpoint, output_bytes, refuse_small_disk
+
 _HERE = Path(__file__).parent
 _TARGETS = {"q4_0": 0.45, "q8_0": 0.45, "q4_k_m": 0.8}
+# Behind a scheme: with an importance matrix, of random numbers.
+_WITH_MATRIX = "+imatrix"
 _MAX_RSS_MB = 300
 _MAX_WRITTEN = 1.02
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What processes took: CPU and wall in seconds, memory and writes in 1e6 bytes."""
-
-    cpu_s: float
-    wall_s: float
-    peak_rss_mb: float
-    written_mb: float
-
-    def then(self, other: Cost) -> Cost:
-        """Both, one after the other."""
-        return Cost(
-            self.cpu_s + other.cpu_s,
-            self.wall_s + other.wall_s,
-            max(self.peak_rss_mb, other.peak_rss_mb),
-            self.written_mb + other.written_mb,
-        )
-
-
-def measure(command: list[str | Path], log: Path) -> Cost:
-    """Run `command` to its end. Raises RuntimeError with its last lines when it fails."""
-    begin = time.monotonic()
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{command[0]} failed:\n{log.read_text(errors='replace')[-3000:]}")
-    # ru_maxrss counts KiB, ru_oublock blocks of 512 bytes.
-    return Cost(
-        cpu_s=usage.ru_utime + usage.ru_stime,
-        wall_s=time.monotonic() - begin,
-        peak_rss_mb=usage.ru_maxrss * 1024 / 1e6,
-        written_mb=usage.ru_oublock * 512 / 1e6,
-    )
 
 
 def compare_tensors(ours: Path, theirs: Path) -> int:
@@ -81,13 +48,9 @@ def compare_tensors(ours: Path, theirs: Path) -> int:
     return int(done.stdout)
 
 
-def run(shape: str, schemes: list[str], peer: Path, work: Path) -> dict[str, object]:
+def run(shape: str, schemes: list[str], peer: Path, work: Path, layers: int | None) -> dict[str, object]:
     """Measure all `schemes`; the peer's conversion is done once and counted for each."""
-    source = work / shape
-    script = f"import sys; sys.path.insert(0, {str(_HERE)!r}); import shapes; from pathlib import Path; "
-    if not source.exists():
-        make = script + f"shapes.write_checkpoint(Path({str(source)!r}), {shape!r})"
-        subprocess.run([sys.executable, "-c", make], check=True)
+    source = make_checkpoint(work, shape, layers=layers)
     converted = work / "converted.gguf"
     convert = measure(
         [
@@ -97,16 +60,26 @@ def run(shape: str, schemes: list[str], peer: Path, work: Path) -> dict[str, obj
         work / "log",
     )  # fmt: skip
     rows = []
-    for scheme in schemes:
+    cores = len(os.sched_getaffinity(0))
+    matrix = work / "imatrix.gguf"
+    subprocess.run([sys.executable, _HERE / "random_imatrix.py", source, matrix], check=True)
+    for name in schemes:
+        scheme = name.removesuffix(_WITH_MATRIX)
+        given = ["--imatrix", matrix] if scheme != name else []
         theirs, folder = work / "theirs.gguf", work / "ours"
-        quantize = measure([peer / "bin" / "llama-quantize", converted, theirs, scheme], work / "log")
+        quantize = measure(
+            [peer / "bin" / "llama-quantize", *given, converted, theirs, scheme], work / "log", threads=cores
+        )
         shutil.rmtree(folder, ignore_errors=True)
-        ours = measure([sys.executable, _HERE / "compile_once.py", source, folder, scheme], work / "log")
-        output_mb = (folder / "model.gguf").stat().st_size / 1e6
-        tensors = compare_tensors(folder / "model.gguf", theirs)
+        ours = measure(
+            [sys.executable, _HERE / "compile_once.py", source, folder, scheme, *given], work / "log", threads=cores
+        )
+        output = folder / scheme / "model.gguf"
+        output_mb = output.stat().st_size / 1e6
+        tensors = compare_tensors(output, theirs)
         rows.append(
             {
-                "scheme": scheme,
+                "scheme": name,
                 "output_mb": output_mb,
                 "equal_tensors": tensors,
                 "peer_quantize": asdict(quantize),
@@ -115,13 +88,20 @@ def run(shape: str, schemes: list[str], peer: Path, work: Path) -> dict[str, obj
             }
         )
         theirs.unlink()
+        shutil.rmtree(folder)
+    converted.unlink()
     versions = {
         "peer": (peer / "PEER_VERSION").read_text().strip(),
         **{name: version(name) for name in ("xllamacpp", "numpy", "torch", "transformers")},
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
     }
-    return {"shape": shape, "versions": versions, "peer_convert": asdict(convert), "rows": rows}
+    return {
+        "shape": shape if layers is None else f"{shape}, {layers} layers",
+        "versions": versions,
+        "peer_convert": asdict(convert),
+        "rows": rows,
+    }
 
 
 def table(result: dict[str, object]) -> str:
@@ -165,16 +145,20 @@ def misses(result: dict[str, object]) -> list[str]:
 def main() -> None:
     """Run, print, write JSON beside the other files; exit 1 when a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("shape", choices=("qwen2-0.5b", "llama-3.2-1b"))
+    parser.add_argument("shape", choices=sorted(CONFIGS))
     parser.add_argument("--schemes", nargs="+", default=list(_TARGETS))
-    parser.add_argument("--work", type=Path, help="keeps the checkpoint and outputs here")
+    parser.add_argument("--layers", type=int, help="fewer layers than the shape has")
+    parser.add_argument("--work", type=Path, help="keeps the checkpoint here")
     parser.add_argument("--json", type=Path, help="where the numbers are written")
     arguments = parser.parse_args()
     peer = Path(os.environ["EDGEC_LLAMA_CPP"])
     with tempfile.TemporaryDirectory() as temporary:
         work = arguments.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
-        result = run(arguments.shape, arguments.schemes, peer, work)
+        # The source, the peer's conversion of it, and both sides' outputs, one scheme at a time.
+        largest = max(output_bytes(arguments.shape, s, arguments.layers) for s in arguments.schemes)
+        refuse_small_disk(work, 2 * disk_bytes(arguments.shape, arguments.layers) + 2 * largest)
+        result = run(arguments.shape, arguments.schemes, peer, work, arguments.layers)
     print(table(result))
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n")

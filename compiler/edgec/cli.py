@@ -33,6 +33,7 @@ VERBS = {
     "unpack": "Verify a bundle and write its files to a folder.",
     "dify": "Make keys for Dify packages, sign packages and verify them.",
     "keys": "Make, show and trust signing keys.",
+    "triton": "Check Triton model repositories.",
     "targets": "List target profiles, or show one.",
     "toolchain": "List, install or remove the external tools that some steps need.",
     "schema": "Print the JSON schema of recipes or targets.",

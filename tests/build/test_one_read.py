@@ -131,6 +131,23 @@ def test_an_importance_matrix_makes_it_two_reads(shop) -> None:
     assert kinds.count("imatrix") == 1
 
 
+def test_a_rotten_importance_matrix_of_a_companion_is_made_again(shop) -> None:
+    assert shop.run("build", shop.recipe(recipe_of(IMATRIX))).code == 0
+    (matrix,) = (shop.folder / "cache/store/results").rglob("imatrix.gguf")
+    before = matrix.stat()
+    matrix.chmod(0o644)
+    with matrix.open("r+b") as file:
+        file.write(b"rot!")
+    os.utime(matrix, ns=(before.st_atime_ns, before.st_mtime_ns))
+    # q4_0 is asked for first and needs no matrix; q4_k_m is to be made with it.
+    wider = recipe_of("q4_0", IMATRIX, IMATRIX.replace("q5_k_m", "q4_k_m"))
+    again = shop.run("build", shop.recipe(wider))
+    assert again.code == 0, again.err
+    assert any("changed on the disk" in e.get("message", "") for e in again.events)
+    assert "imatrix" in ran(again)
+    assert set(started(again.events)) == {"compile gguf-q4_0", "compile gguf-q4_k_m"}
+
+
 def test_nothing_is_made_that_nobody_needs(shop) -> None:
     recipe = shop.recipe(recipe_of("q4_0", "q8_0"))
     assert shop.run("build", recipe).code == 0

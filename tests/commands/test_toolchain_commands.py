@@ -59,7 +59,9 @@ def test_install_offline_without_wheels_is_exit_3_and_says_what_to_do(
     assert run(["toolchain", "install", "dify", "--offline"]) == 3
     err = capsys.readouterr().err
     assert "the toolchain `dify` cannot be installed" in err
+    assert "No matching distribution found for" in err
     assert "run `edgec toolchain install dify` once without --offline" in err
+    assert f"bring the wheels of a machine like this one to {root / 'wheels'}" in err
     assert str(root.parent / "logs" / "toolchain-dify.log") in err
     assert [p.name for p in root.iterdir()] == ["locks"]
 

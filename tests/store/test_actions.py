@@ -222,6 +222,19 @@ def test_two_processes_do_the_work_once(store: ActionStore, other_process: Start
     assert work.facts == {"by": "first"}
 
 
+def test_what_another_process_works_on_is_not_waited_for(store: ActionStore, other_process: Start) -> None:
+    first = other_process(at_work(store, then="work.commit({'model.gguf': None}, {'by': 'first'})"))
+    with store.work_unless_held(KEY) as held:
+        assert held is None
+    first.communicate("go on\n", timeout=20)
+    with store.work_unless_held(KEY) as done:
+        assert isinstance(done, Result)
+    with store.work_unless_held("sha256:" + "b" * 64) as free:
+        assert isinstance(free, Workspace)
+        with store.work_unless_held("sha256:" + "b" * 64) as mine_already:
+            assert mine_already is None
+
+
 def test_a_killed_process_leaves_no_result_and_no_lock(store: ActionStore, other_process: Start) -> None:
     worker = other_process(at_work(store))
     worker.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +31,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
 
 
 def isolate_pip(monkeypatch: pytest.MonkeyPatch, shelf: Path) -> None:
-    """Lets pip have no settings but a folder of wheels."""
+    """Lets pip have no settings but a folder of wheels, and edgec no Python but its own."""
+    for name in [n for n in os.environ if n.startswith("EDGEC_PYTHON_")]:
+        monkeypatch.delenv(name)
     shelf.mkdir(parents=True, exist_ok=True)
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))

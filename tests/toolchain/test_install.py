@@ -16,7 +16,6 @@ from edgec.events import ActionFinished, ActionStarted, Event, Progress, silent
 from edgec.toolchain.definition import Toolchain
 from edgec.toolchain.environment import folder_name
 from edgec.toolchain.environments import Environment, in_use, install, installed, remove
-from edgec.toolchain.inventory import dispose
 
 
 def make(toolchain: Toolchain, tmp_path: Path, *, events: list[Event] | None = None) -> Environment:
@@ -42,7 +41,8 @@ def test_a_lock_becomes_an_environment_with_exactly_its_pins(tmp_path: Path, she
     code = "import sys\n\ndef main():\n    print(sys.executable)\n"
     wheel = write_wheel(shelf, "tiny", code=code, script="tiny-tool")
     write_wheel(shelf, "tiny", "2.0")
-    toolchain = toolchain_of(tmp_path / "small.lock", pin(wheel), smoke=("tiny",))
+    elsewhere = pin(write_wheel(shelf, "elsewhere")).replace("==1.0", "==1.0 ; sys_platform == 'win32'")
+    toolchain = toolchain_of(tmp_path / "small.lock", pin(wheel), elsewhere, smoke=("tiny",))
     events: list[Event] = []
     made = make(toolchain, tmp_path, events=events)
     assert made.versions["tiny"] == "1.0"
@@ -52,7 +52,8 @@ def test_a_lock_becomes_an_environment_with_exactly_its_pins(tmp_path: Path, she
     # The scripts name the environment where it stands, not where it was made.
     ran = subprocess.run([made.folder / "bin" / "tiny-tool"], capture_output=True, text=True, check=True)
     assert Path(ran.stdout.strip()).parent == made.folder / "bin"
-    assert ".partial" not in "".join(p.read_text() for p in (made.folder / "bin").iterdir() if not p.is_symlink())
+    texts = [made.folder / "pyvenv.cfg", *(p for p in (made.folder / "bin").iterdir() if not p.is_symlink())]
+    assert [p.name for p in texts if ".partial" in p.read_text()] == []
     assert isinstance(events[0], ActionStarted)
     assert isinstance(events[-1], ActionFinished)
     steps = [(e.done, e.total) for e in events if isinstance(e, Progress)]
@@ -73,12 +74,6 @@ def test_wheels_are_kept_for_an_install_without_anything_else(
     assert not made.folder.exists()
     monkeypatch.delenv("PIP_FIND_LINKS")
     assert make(toolchain, tmp_path).versions["tiny"] == "1.0"
-    assert remove(toolchain, tmp_path / "root") > 0
-    assert dispose(tmp_path / "root" / "wheels")
-    hint = refused(toolchain, tmp_path, "No matching distribution found for tiny==1.0")
-    assert "edgec toolchain install small` once without --offline" in hint
-    assert str(tmp_path / "root" / "wheels") in hint
-    assert str(tmp_path / "logs" / "pip.log") in hint
 
 
 def test_a_wheel_with_another_hash_is_refused(tmp_path: Path, shelf: Path) -> None:
@@ -98,12 +93,6 @@ def test_a_module_that_cannot_be_imported_is_found(tmp_path: Path, shelf: Path) 
     wheel = write_wheel(shelf, "tiny", code="raise RuntimeError('built for another machine')\n")
     toolchain = toolchain_of(tmp_path / "small.lock", pin(wheel), smoke=("tiny",))
     refused(toolchain, tmp_path, "built for another machine")
-
-
-def test_markers_are_respected_and_what_another_machine_needs_is_not_missed(tmp_path: Path, shelf: Path) -> None:
-    elsewhere = pin(write_wheel(shelf, "elsewhere")).replace("==1.0", "==1.0 ; sys_platform == 'win32'")
-    toolchain = toolchain_of(tmp_path / "small.lock", pin(write_wheel(shelf, "tiny")), elsewhere)
-    assert "elsewhere" not in make(toolchain, tmp_path).versions
 
 
 def test_a_full_disk_is_said_before_anything_is_made(tmp_path: Path, shelf: Path) -> None:

@@ -63,20 +63,33 @@ def test_two_processes_make_one_environment(slow: Path, tmp_path: Path) -> None:
     assert ("ActionStarted" in out, "ActionStarted" in waited) == (True, False)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_install_leaves_nothing_and_the_next_one_works(slow: Path, tmp_path: Path, number: int) -> None:
-    first = start(slow, 1)
+def stop(slow: Path, tmp_path: Path, number: int) -> None:
+    """Stops an install in the middle of its verification; its processes end."""
+    edgec = start(slow, 1)
     until(lambda: (tmp_path / "importing").exists() and (tmp_path / "importing").read_text() != "")
     tool = int((tmp_path / "importing").read_text())
-    assert os.getpgid(tool) != os.getpgid(first.pid)
-    first.send_signal(number)
-    first.communicate(timeout=60)
+    assert os.getpgid(tool) != os.getpgid(edgec.pid)
+    edgec.send_signal(number)
+    edgec.communicate(timeout=60)
     until(lambda: not is_running(tool))
     toolchain = toolchain_of(tmp_path / "slow.again", slow.read_text().partition("\n")[2], smoke=("slow",))
     assert installed(toolchain, tmp_path / "root") is None
+
+
+def partial_folders(tmp_path: Path) -> list[str]:
+    return [p.name for p in (tmp_path / "root").iterdir() if p.name.startswith(".partial")]
+
+
+def test_an_interrupted_install_leaves_nothing(slow: Path, tmp_path: Path) -> None:
+    stop(slow, tmp_path, signal.SIGINT)
+    assert partial_folders(tmp_path) == []
+
+
+def test_a_killed_install_leaves_nothing_that_counts_and_the_next_one_works(slow: Path, tmp_path: Path) -> None:
+    stop(slow, tmp_path, signal.SIGKILL)
     (tmp_path / "go").touch()
     second = start(slow, 2)
     out, _ = second.communicate(timeout=60)
     assert second.returncode == 0
     assert out.splitlines()[-1].startswith("made ")
-    assert [p.name for p in (tmp_path / "root").iterdir() if p.name.startswith(".partial")] == []
+    assert partial_folders(tmp_path) == []

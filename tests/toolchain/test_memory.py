@@ -31,6 +31,13 @@ def test_a_container_s_limit_counts_without_cached_files(tmp_path: Path) -> None
     assert cgroup_free_mib(tmp_path / "none") is None
 
 
+def test_so_does_one_of_the_first_version(tmp_path: Path) -> None:
+    (tmp_path / "memory.limit_in_bytes").write_text(f"{64 << 20}\n")
+    (tmp_path / "memory.usage_in_bytes").write_text(f"{60 << 20}\n")
+    (tmp_path / "memory.stat").write_text(f"cache 7\ninactive_file 3\ntotal_inactive_file {6 << 20}\n")
+    assert cgroup_free_mib(tmp_path) == 10
+
+
 def test_a_need_that_is_met_passes_and_another_is_refused() -> None:
     refuse_small_memory("it", 1)
     with pytest.raises(ToolError, match="it needs 1073741824 MiB of memory"):

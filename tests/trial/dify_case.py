@@ -19,6 +19,7 @@ from edgec.recipe.package import DifyPackage
 from edgec.trial.dify import unpack
 from edgec.trial.dify_process import PluginProcess, running
 
+SERVER_KEY = "sk-right"
 KEY = DifySigningKey(rsa.generate_private_key(public_exponent=65537, key_size=2048))
 CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
 

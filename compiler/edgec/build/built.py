@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edgec.bundle.content import BundleContent
 from edgec.plan.model import Speed
 from edgec.plan.plan import Plan, Signer
-from edgec.prove.model import Proof
+from edgec.prove.model import NotVerified, Proof
 from edgec.store.standing import StandingFolders
 
 
@@ -34,6 +35,9 @@ class Built:
     target_title: str
     signer: Signer
     artifacts: tuple[BuiltArtifact, ...]
+    # What the bundle carries for servers, one line each; and all that nobody verified.
+    carried: tuple[str, ...]
+    not_verified: tuple[NotVerified, ...]
     cached: bool
     wall_s: float
 
@@ -48,13 +52,17 @@ def report_path(destination: Path) -> Path:
     return destination.with_name(destination.name + ".report.html")
 
 
-def facts_of(plan: Plan, proofs: tuple[Proof, ...], digest: str, size_bytes: int) -> dict[str, Any]:
+def facts_of(
+    plan: Plan, content: BundleContent, proofs: tuple[Proof, ...], digest: str, size_bytes: int
+) -> dict[str, Any]:
     """What has to be remembered of a build to show it again, as JSON."""
     return {
         "digest": digest,
         "size_bytes": size_bytes,
         "target_title": plan.target.title,
         "signer": asdict(plan.signer),
+        "carried": [emitted.title for emitted in plan.deployment.values()],
+        "not_verified": list(content.not_verified),
         "artifacts": [
             {"name": a.name, "proof": p.model_dump(mode="json"), "speeds": [asdict(s) for s in a.summary.speeds]}
             for a, p in zip(plan.artifacts, proofs, strict=True)
@@ -79,6 +87,8 @@ def built_from(
         target_title=facts["target_title"],
         signer=Signer(**facts["signer"]),
         artifacts=artifacts,
+        carried=tuple(facts["carried"]),
+        not_verified=tuple(NotVerified.model_validate(n) for n in facts["not_verified"]),
         cached=cached,
         wall_s=wall_s,
     )

@@ -120,7 +120,7 @@ def _write(
     content = _content(plan, tuple(files), tuple(artifacts), proofs, deployment)
     info = write_bundle(content, destination, key=keys.bundle, report=runner.report, archive=archive)
     write_file(report_path(destination), page)
-    return facts_of(plan, proofs, info.digest, info.size_bytes)
+    return facts_of(plan, content, proofs, info.digest, info.size_bytes)
 
 
 def _sealed(runner: Runner, keys: BuildKeys) -> dict[str, Emitted]:

@@ -44,7 +44,9 @@ def as_json(built: Built) -> dict[str, Any]:
         "development_key": built.signer.is_development,
         "cached": built.cached,
         "wall_s": round(built.wall_s, 3),
+        "carried": list(built.carried),
         "proofs": [p.model_dump(mode="json") for p in built.proofs],
+        "not_verified": [n.model_dump(mode="json") for n in built.not_verified],
     }
 
 
@@ -58,12 +60,11 @@ def as_text(built: Built) -> str:
         lines += [f"         {'ok  ' if c.passed else 'MISS'} {c.as_text()}" for c in artifact.proof.checks]
         lines += [f"speed    {s.low_tok_s:.0f} to {s.high_tok_s:.0f} tokens/s with {s.runtime} (predicted)"
                   for s in artifact.speeds]  # fmt: skip
+    lines += [f"carries  {line}" for line in built.carried]
     lines.append(f"report   {built.report}")
     whose = "development key of this machine" if built.signer.is_development else "your key"
     lines.append(f"signed   {built.signer.fingerprint[:19]} ({whose})")
-    lines += ["", "not verified on hardware:"]
-    whats = {n.what: n.why for p in built.proofs for n in p.not_verified}
-    lines += [f"  {what}: {why}" for what, why in sorted(whats.items())]
+    lines += ["", "not verified:", *(f"  {n.what}: {n.why}" for n in built.not_verified)]
     path = shlex.quote(str(built.path))
     lines += ["", "next:", f"  edgec verify {path}", f"  edgec unpack {path} model/"]
     if built.signer.is_development:

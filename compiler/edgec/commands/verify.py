@@ -1,7 +1,8 @@
-"""`edgec verify`: is this bundle exactly what a trusted key signed, and was it proven?"""
+"""`edgec verify`: is this bundle exactly what a trusted key signed, was it proven, and does it run?"""
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import click
@@ -9,26 +10,63 @@ import click
 from edgec.bundle.keyfile import load_public_key
 from edgec.bundle.keyring import trusted_keys
 from edgec.bundle.summary import verification_json, verification_text
+from edgec.bundle.unpack import unpack
 from edgec.bundle.verify import verify_bundle
 from edgec.commands.output import Output, output_options
-from edgec.store.paths import config_home
+from edgec.store.paths import cache_home, config_home
+from edgec.trial.model import Trial, require_passed
+from edgec.trial.run import TRIALS, Stage, run_trials
 
 
 @click.command("verify")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--key", type=click.Path(path_type=Path), help="The publisher's public key; only this one will do.")
 @click.option("--accept-development-key", is_flag=True, help="Accept another machine's development key.")
+@click.option(
+    "--run",
+    "names",
+    type=click.Choice(list(TRIALS)),
+    multiple=True,
+    help="Also try the bundle on this software, which is installed for it; may be given again.",
+)
+@click.option("--offline", is_flag=True, help="With --run: install without a network.")
 @output_options
-def command(bundle: Path, key: Path | None, accept_development_key: bool, output: Output) -> None:
+def command(
+    *,
+    bundle: Path,
+    key: Path | None,
+    accept_development_key: bool,
+    names: tuple[str, ...],
+    offline: bool,
+    output: Output,
+) -> None:
     """Verify BUNDLE: a bundle folder, its .tar, or an unpacked folder.
 
     The signing key must be given with --key, be one of your own, or be trusted (`edgec keys trust`).
     """
-    result = verify_bundle(
-        bundle,
-        public_key=load_public_key(key) if key else None,
-        trusted=trusted_keys(config_home()),
-        accept_development_key=accept_development_key,
-        report=output.reporter,
-    )
-    output.result(verification_json(result), verification_text(result))
+    public_key, trusted = load_public_key(key) if key else None, trusted_keys(config_home())
+    trials: tuple[Trial, ...] = ()
+    if names:
+        with tempfile.TemporaryDirectory(prefix="edgec-verify-") as folder:
+            # What is tried are the bytes that verified: they are written while they are hashed.
+            result = unpack(
+                bundle,
+                Path(folder, "bundle"),
+                public_key=public_key,
+                trusted=trusted,
+                accept_development_key=accept_development_key,
+                report=output.reporter,
+            )
+            stage = Stage(Path(folder, "bundle"), cache_home(), offline, output.reporter)
+            trials = run_trials(list(dict.fromkeys(names)), stage)
+    else:
+        result = verify_bundle(
+            bundle,
+            public_key=public_key,
+            trusted=trusted,
+            accept_development_key=accept_development_key,
+            report=output.reporter,
+        )
+    require_passed(trials)
+    data = {**verification_json(result), "trials": [trial.as_json() for trial in trials]}
+    output.result(data, "\n".join([verification_text(result), *(trial.as_text() for trial in trials)]))

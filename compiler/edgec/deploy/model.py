@@ -68,11 +68,12 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Emitted:
-    """What an emitter made. `files`: path in the bundle to content; `facts`: JSON for people and for the manifest.
+    """What an emitter made. `files`: path in the bundle to content; `facts`: JSON for the manifest.
 
-    `not_verified`: what nobody tried in this build.
+    `title`: one line for people. `not_verified`: what nobody tried in this build.
     """
 
+    title: str
     files: Mapping[str, bytes]
     facts: Mapping[str, Any] = field(default_factory=dict)
     not_verified: tuple[NotVerified, ...] = ()
@@ -82,4 +83,4 @@ class Emitted:
         """One digest over everything that was made: `sha256:<hex>`."""
         files = {path: sha256_bytes(data) for path, data in self.files.items()}
         claims = [n.model_dump(mode="json") for n in self.not_verified]
-        return sha256_json({"files": files, "facts": dict(self.facts), "not_verified": claims})
+        return sha256_json({"title": self.title, "files": files, "facts": dict(self.facts), "not_verified": claims})

@@ -63,7 +63,7 @@ class DifyPackage(Document):
     """A Dify model provider plugin (`.difypkg`) whose predefined models are this bundle's."""
 
     author: str = Field(description="The plugin's author, as Dify shows it before the name.", examples=["acme"])
-    name: str | None = Field(None, description="The plugin's name. Default: the recipe's name.")
+    name: str | None = Field(None, description="The plugin's name. Default: the recipe's name, with `-` for each dot.")
     version: str | None = Field(None, description="The plugin's version. Default: the recipe's version.")
     label: LocalText | None = Field(None, description="The provider's name for people. Default: the recipe's name.")
     description: LocalText | None = Field(None, description="One line for people. Default: the recipe's.")

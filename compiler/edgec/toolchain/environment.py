@@ -58,7 +58,8 @@ def read_environment(toolchain: Toolchain, folder: Path) -> Environment | None:
     try:
         record = json.loads((folder / RECORD).read_bytes())
         # The Python it was made with may have been removed since: then this link leads nowhere.
-        is_whole = python.is_file() and record["distributions"] == distribution_folders(folder)
+        has_all = python.is_file() and record["distributions"] == distribution_folders(folder)
+        is_whole = has_all and record["lock_digest"] == toolchain.lock_digest
         environment = Environment(toolchain, folder, python, record["lock_digest"], record["versions"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

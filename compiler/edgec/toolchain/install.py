@@ -35,6 +35,7 @@ from edgec.toolchain.environment import (
 )
 from edgec.toolchain.interpreter import Interpreter, find_interpreter
 from edgec.toolchain.pip import Pip
+from edgec.toolchain.surroundings import for_tool
 from edgec.toolchain.verification import verified_versions
 
 _STEPS = ("python", "wheels", "install", "verify")
@@ -135,7 +136,7 @@ def _make(
     with _partial(folder) as partial, shared(wheels_lock(folder.parent), hint=CACHE_HINT):
         step("python", "making the environment")
         venv = ["venv", "--prompt", toolchain.name, str(partial)]
-        run_module(interpreter.path, venv, log=log, timeout_s=_VENV_TIMEOUT_S, env=dict(os.environ))
+        run_module(interpreter.path, venv, log=log, timeout_s=_VENV_TIMEOUT_S, env=for_tool(os.environ, os.defpath))
         pip = Pip(toolchain, partial / "bin" / "python", wheels_folder(folder.parent), log, offline)
         step("wheels", "finding the wheels" if offline else "downloading the wheels")
         wheels = pip.collect(partial / "wheels")
@@ -149,6 +150,8 @@ def _make(
             # Made for this user only, as temporary folders are.
             partial.chmod(0o755)
             write_file(partial / RECORD, canonical_json(record_of(toolchain, partial, versions)))
+            # Thousands of files of pip's: all on the disk before the name says that they are.
+            os.sync()
             _delete_whole(folder)
             partial.rename(folder)
             fsync_folder(folder.parent)
@@ -174,7 +177,7 @@ def _partial(folder: Path) -> Iterator[Path]:
 def _relocate(partial: Path, folder: Path) -> None:
     """Lets the scripts in bin/, which name their Python by its full path, name the one at the final place."""
     old, new = str(partial).encode(), str(folder).encode()
-    for script in (partial / "bin").iterdir():
+    for script in (partial / "pyvenv.cfg", *(partial / "bin").iterdir()):
         if script.is_file() and not script.is_symlink():
             content = script.read_bytes()
             if old in content:

@@ -51,7 +51,7 @@ def find_interpreter(toolchain: Toolchain, env: Mapping[str, str]) -> Interprete
         found = _ask(path)
         if found is None or found[0].minor not in toolchain.python_minors:
             raise _misnamed(path, found, toolchain, env)
-    for path in _candidates(toolchain.python_minors, env):
+    for path in dict.fromkeys(_candidates(toolchain.python_minors, env)):
         found = _ask(path)
         if found is not None and found[0].minor in toolchain.python_minors:
             interpreter, has_venv = found

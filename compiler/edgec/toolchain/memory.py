@@ -19,12 +19,14 @@ def available_mib() -> int | None:
 
 
 def cgroup_free_mib(group: Path) -> int | None:
-    """What a cgroup (version 2) may still take; None if it has no limit."""
-    limit, used = _number(group / "memory.max"), _number(group / "memory.current")
+    """What the processes of a cgroup, of version 1 or 2, may still take together; None if it has no limit."""
+    limit = _number(group / "memory.max", group / "memory.limit_in_bytes")
+    used = _number(group / "memory.current", group / "memory.usage_in_bytes")
     if limit is None or used is None:
         return None
     # Cached files count as used, and go when the memory is wanted.
-    cached = _counter(group / "memory.stat", "inactive_file") or 0
+    statistics = group / "memory.stat"
+    cached = _counter(statistics, "total_inactive_file") or _counter(statistics, "inactive_file") or 0
     return max(0, limit - used + cached) >> 20
 
 
@@ -44,13 +46,16 @@ def oom_kills() -> int | None:
 
 
 def _own_cgroups() -> list[Path]:
-    """The cgroup of this process and those above it, which bind it as well."""
+    """The cgroups that count this process's memory, and those above them, which bind it as well."""
+    found: list[Path] = []
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
-            if line.startswith("0::/"):
-                own = _CGROUPS / line.removeprefix("0::/")
-                return [g for g in (own, *own.parents) if g.is_relative_to(_CGROUPS)]
-    return []
+            _, controllers, path = line.split(":", 2)
+            if controllers in ("", "memory"):
+                root = _CGROUPS / controllers
+                own = root / path.lstrip("/")
+                found += [group for group in (own, *own.parents) if group.is_relative_to(root)]
+    return found
 
 
 def _counter(path: Path, name: str) -> int | None:
@@ -60,7 +65,9 @@ def _counter(path: Path, name: str) -> int | None:
     return None
 
 
-def _number(path: Path) -> int | None:
-    with contextlib.suppress(OSError, ValueError):
-        return int(path.read_text(encoding="utf-8"))
+def _number(*paths: Path) -> int | None:
+    """The number in the first of these files that is there and has one."""
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError):
+            return int(path.read_text(encoding="utf-8"))
     return None

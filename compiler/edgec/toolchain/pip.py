@@ -44,7 +44,7 @@ class Pip:
 
     def install(self, wheels: Path) -> None:
         """Installs torch, then the lock, from the folder `wheels` only. Raises ToolError."""
-        # Compiled files would name the temporary folder: they are made on first use instead.
+        # Modules are compiled on first use: of most toolchains, few are ever imported.
         options = [*_EXACTLY, "--no-compile", "--no-index", "--find-links", str(wheels)]
         if self.toolchain.torch is not None:
             self._pip("install", *options, self._torch)
@@ -78,7 +78,7 @@ class Pip:
         if any(need.startswith(_CUDA_PREFIXES) for need in metadata.get("requires_dist", [])):
             raise ToolError.of(
                 f"the torch {metadata['version']} that pip finds is built for CUDA; the toolchain "
-                f"`{self.toolchain.name}` needs a CPU build, which is a tenth of the size",
+                f"`{self.toolchain.name}` needs a CPU build",
                 hint="name a place with CPU builds of torch in PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS "
                 "(pytorch.org tells which)",
             )

@@ -17,6 +17,7 @@ _NOT_FOR_PIP = (
     "PIP_TARGET",
     "PIP_PREFIX",
     "PIP_ROOT",
+    "PIP_PYTHON",
     "PIP_USER",
     "PIP_REQUIREMENT",
     "PIP_CONSTRAINT",

@@ -23,6 +23,8 @@ from edgec.toolchain.surroundings import for_tool
 
 _KEEPER = Path(__file__).parent / "inside" / "dify_keeper.py"
 _START_TIMEOUT_S = 60.0
+# The group is dead by then: only what left it can still hold the output.
+_DRAIN_S = 5.0
 _TAIL_LINES = 20
 # Instead of a reply: the plugin has closed its output.
 _ENDED = None
@@ -40,7 +42,7 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a fault of edgec's
 
 
 class PluginProcess:
-    """A plugin that is ready. `manifest`: its own, as it sent it at the start."""
+    """A plugin in its process. `manifest`: its own, as it sent it at the start."""
 
     def __init__(self, child: subprocess.Popen[bytes], provider: str, log: Path) -> None:
         self._child = child
@@ -50,8 +52,14 @@ class PluginProcess:
         self._sessions: dict[str, queue.Queue[Message | None]] = {}
         self._started: queue.Queue[Message | None] = queue.Queue()
         self._is_over = False
-        threading.Thread(target=self._read, name="plugin", daemon=True).start()
-        self.manifest = self._wait_until_ready()
+        self._reader = threading.Thread(target=self._read, name="plugin", daemon=True)
+        self._reader.start()
+        self.manifest: Message = {}
+
+    @property
+    def group(self) -> int:
+        """The process group of the plugin and what it starts."""
+        return self._child.pid
 
     def call(self, action: str, *, timeout_s: float = 60.0, **data: Any) -> Iterator[Any]:
         """The data of each reply to a model action, as it comes. Raises Refusal, and ToolError when it dies or hangs.
@@ -95,11 +103,15 @@ class PluginProcess:
         except OSError as error:
             raise self._died("before it could be asked") from error
 
-    def _wait_until_ready(self) -> Message:
+    def wait_until_ready(self) -> None:
+        """Waits for the manifest and the first heartbeat. Raises ToolError."""
         until = time.monotonic() + _START_TIMEOUT_S
-        manifest = self._next(self._started, until, "the plugin to start")
+        self.manifest = self._next(self._started, until, "the plugin to start")
         self._next(self._started, until, "the plugin's first heartbeat")
-        return manifest
+
+    def wait_until_over(self) -> None:
+        """Waits until nobody holds the plugin's output any more, after it was killed."""
+        self._reader.join(_DRAIN_S)
 
     def _next(self, replies: queue.Queue[Message | None], until: float, what: str) -> Message:
         try:
@@ -156,12 +168,15 @@ def running(
             child = _start(
                 [str(python), "-I", str(_KEEPER), str(child_end)], folder, sink, {**variables, **(env or {})}, child_end
             )
+        plugin = PluginProcess(child, provider, log)
         try:
-            yield PluginProcess(child, provider, log)
+            plugin.wait_until_ready()
+            yield plugin
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
+            plugin.wait_until_over()
             _close(child.stdin)
     finally:
         os.close(child_end)

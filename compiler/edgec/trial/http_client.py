@@ -79,7 +79,9 @@ class HttpClient:
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         try:
             connection.request(method, path, data, {"Content-Type": "application/json"})
-            yield connection.getresponse()
+            # Both hold the socket: it is closed when both are.
+            with connection.getresponse() as answer:
+                yield answer
         except (OSError, http.client.HTTPException) as error:
             raise ToolError.of(f"no answer to {method} {path} on port {self.port}: {error!r}") from error
         finally:

@@ -41,16 +41,17 @@ def serving(
     log: Path,
     api_key: str | None = None,
     chat_template: str | None = None,
+    threads: int | None = None,
     port: int = 0,
     wait: bool = True,
 ) -> Iterator[str]:
     """A server on the GGUF file `model`; its base URL, without `/v1`. Raises ToolError when it does not start.
 
-    `context`: tokens; `chat_template`: instead of the model's own; `port`: 0 for a free one; `wait`: until the model is
-    loaded, else a port must be given.
+    `context`: tokens; `chat_template`: instead of the model's own; `threads`: all cores if None; `port`: 0 for a free
+    one; `wait`: until the model is loaded, else a port must be given.
     """
     settings = {
-        "model": str(model), "kind": kind, "context": context, "port": port, "threads": usable_cores(),
+        "model": str(model), "kind": kind, "context": context, "port": port, "threads": threads or usable_cores(),
         "api_key": api_key, "chat_template": chat_template,
     }  # fmt: skip
     child_end, own_end = os.pipe()

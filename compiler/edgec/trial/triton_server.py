@@ -83,6 +83,10 @@ def triton_server(
             yield server
 
 
+class NotServedError(ToolError):
+    """The server runs here, but does not serve what it was told to."""
+
+
 class _PortTakenError(ToolError):
     """Another program was quicker."""
 
@@ -145,7 +149,7 @@ class _Start:
         while not http.is_ok("/v2/health/ready"):
             if child.poll() is not None:
                 tail = _tail(self.log)
-                error = _PortTakenError if "ddress already in use" in tail else ToolError
+                error = _PortTakenError if "ddress already in use" in tail else NotServedError
                 raise error.of(f"tritonserver ended with {child.returncode}{tail}", hint=f"the log is {self.log}")
             if time.monotonic() > deadline:
                 raise ToolError.of(
@@ -191,8 +195,6 @@ def _variables(environment: Environment, libpython: Path) -> dict[str, str]:
         # Python inside Triton finds the environment as the first `python3` on PATH.
         **for_tool(os.environ, str(environment.python.parent)),
         "LD_LIBRARY_PATH": os.pathsep.join(libraries),
-        # The model repository is part of a signed bundle: nothing may be written beside its files.
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
 
 

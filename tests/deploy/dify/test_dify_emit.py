@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,7 @@ Sdk = Callable[[PluginPackage], dict[str, Any]]
 
 
 def package_of(emitted: Emitted) -> PluginPackage:
-    (data,) = emitted.files.values()
-    return read_package(data)
+    return read_package(emitted.files[emitted.facts["path"]])
 
 
 def made(model: ServedModel, settings: DifyPackage = ACME) -> PluginPackage:
@@ -99,10 +99,16 @@ def test_a_text_generator(generator: ServedModel) -> None:
     # Without the quantization: an app goes on after an update.
     assert found["model"] == "small"
     assert found["model_properties"] == {"mode": "chat", "context_size": 4096}
-    assert found["features"] == []
+    assert found["features"] == ["structured-output"]
     rules = {rule["name"]: rule for rule in found["parameter_rules"]}
     assert (rules["max_tokens"]["default"], rules["max_tokens"]["max"]) == (512, 4096)
     assert document(made(served(context=256)), "models/llm/small.yaml")["parameter_rules"][5]["default"] == 128
+
+
+def test_dots_of_a_recipes_name_stay_in_the_models_id_only() -> None:
+    package = made(served(name="qwen2.5-0.5b"))
+    assert document(package, "manifest.yaml")["name"] == "qwen2-5-0-5b"
+    assert document(package, "models/llm/qwen2.5-0.5b.yaml")["model"] == "qwen2.5-0.5b"
 
 
 def test_a_generator_without_a_chat_template_completes() -> None:
@@ -193,6 +199,8 @@ def test_sealing_signs_and_adds_the_wheels(generator: ServedModel, acme: KeyFile
     package = package_of(sealed)
     found = verify_package(package, [acme.key.public])
     assert sealed.facts["unique_id"] == found.unique_id
+    assert sealed.files[sealed.facts["public_key_path"]] == acme.public.read_bytes()
+    assert sealed.facts["public_key"] == acme.public.read_text()
     assert (sealed.facts["key"], sealed.facts["development_key"]) == (acme.key.public.fingerprint, False)
     assert package.content("wheels/a-1-py3-none-any.whl") == b"PK"
     kept = dict(unsigned(package).files)
@@ -217,8 +225,20 @@ def test_a_package_too_large_with_wheels_is_refused(generator: ServedModel, monk
     assert str(MAX_BYTES) in mistake.message
 
 
+def test_a_browser_serves_nothing(generator: ServedModel) -> None:
+    browser = replace(generator, device=replace(generator.device, arch="wasm32", title="A browser"))
+    (mistake,) = refuse(ACME, browser, Path)
+    assert mistake.at == ("package", "dify")
+
+
+def test_a_models_own_name_may_be_anything() -> None:
+    package = made(served(kind="encoder", pooling="mean", title="a|b\n" * 2000))
+    assert len(document(package, "models/text_embedding/small-q4_k_m-384d.yaml")["label"]["en_US"]) < 200
+    assert document(made(served(title=" ")), "models/llm/small.yaml")["label"]["en_US"] == "small"
+
+
 def test_features_stand_in_facts_and_document() -> None:
     template = CHATML.replace("m.content", "m.content.split('</think>')[-1]")
     emitted = emit(ACME, served(chat_template=template), Path)
-    assert emitted.facts["models"][0]["features"] == ["agent-thought"]
-    assert document(package_of(emitted), "models/llm/small.yaml")["features"] == ["agent-thought"]
+    assert emitted.facts["models"][0]["features"] == ["agent-thought", "structured-output"]
+    assert document(package_of(emitted), "models/llm/small.yaml")["features"] == ["agent-thought", "structured-output"]

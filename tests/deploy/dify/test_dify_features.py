@@ -46,4 +46,5 @@ ALL = ("tool-call", "multi-tool-call", "stream-tool-call")
     ],
 )  # fmt: skip
 def test_features(template: str | None, features: tuple[str, ...]) -> None:
-    assert llm_features(served(chat_template=template)) == features
+    of_the_server = () if template is None else ("structured-output",)
+    assert llm_features(served(chat_template=template)) == (*features, *of_the_server)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import InvalidVersion, Version
 
-from edgec.deploy.dify.identity import author_fault, identity_of, name_fault, version_fault
+from edgec.deploy.dify.identity import author_fault, identity_of, name_fault, plugin_name, version_fault
 from edgec.deploy.dify.package import PluginPackage
 from edgec.errors import InputError
 
@@ -44,6 +44,11 @@ def test_names() -> None:
     assert name_fault("edge-llm_2") is None
     assert name_fault("a" * 128) is None
     assert all(name_fault(name) for name in ("a" * 129, "", "edge.llm", "Edge", "a b"))
+
+
+@given(st.from_regex(r"[a-z0-9]+([._-][a-z0-9]+)*", fullmatch=True).filter(lambda name: len(name) <= 64))
+def test_every_recipes_name_makes_one_that_dify_takes(name: str) -> None:
+    assert name_fault(plugin_name(name)) is None
 
 
 @pytest.mark.parametrize("version", ["1.0.0", "0.0.1", "9999.9999.9999", "1.0.0-rc1", "1.0.0-beta2", "1.0.0-1"])

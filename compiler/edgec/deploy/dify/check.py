@@ -28,7 +28,7 @@ def mistakes(settings: DifyPackage, recipe: Recipe, resolve: Callable[[str], Pat
     if (fault := author_fault(settings.author)) is not None:
         hint = f"choose another, for example `{_near(settings.author, 'acme')}`"
         yield Mistake((*_AT, "author"), f"Dify refuses the author {shown(settings.author)}: {fault}", hint)
-    yield from _name(settings, recipe)
+    yield from _name(settings)
     yield from _version(settings, recipe)
     yield from _texts(settings, recipe)
     if settings.icon is not None:
@@ -44,16 +44,11 @@ def mistakes(settings: DifyPackage, recipe: Recipe, resolve: Callable[[str], Pat
             yield Mistake((*_AT, "key"), f"the key for Dify: {found.message}", found.hint or "name another file")
 
 
-def _name(settings: DifyPackage, recipe: Recipe) -> Iterator[Mistake]:
-    name = settings.name or recipe.name
-    if (fault := name_fault(name)) is None:
-        return
-    message = f"Dify refuses the name {shown(name)}: {fault}"
-    near = _near(name, "my-model")
-    if settings.name is not None:
-        yield Mistake((*_AT, "name"), message, f"choose another, for example `{near}`")
-    else:
-        yield Mistake(("name",), message, f"give the plugin its own: `package.dify.name: {near}`")
+def _name(settings: DifyPackage) -> Iterator[Mistake]:
+    # The default is made of the recipe's name so that Dify takes it.
+    if settings.name is not None and (fault := name_fault(settings.name)) is not None:
+        hint = f"choose another, for example `{_near(settings.name, 'my-model')}`"
+        yield Mistake((*_AT, "name"), f"Dify refuses the name {shown(settings.name)}: {fault}", hint)
 
 
 def _version(settings: DifyPackage, recipe: Recipe) -> Iterator[Mistake]:

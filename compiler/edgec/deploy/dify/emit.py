@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from edgec.deploy.dify.check import MAX_TEXT, mistakes
 from edgec.deploy.dify.icon import IconError, drawn_icon, read_icon
-from edgec.deploy.dify.identity import Identity
+from edgec.deploy.dify.identity import Identity, plugin_name
 from edgec.deploy.dify.keys import DifySigningKey
 from edgec.deploy.dify.manifest import MANIFEST_PATH, PROVIDER_PATH, Wording, manifest, provider
 from edgec.deploy.dify.models import PredefinedModel, predefined_models
@@ -29,6 +31,9 @@ from edgec.recipe.package import DifyPackage, LocalText
 _FOLDER = "dify"
 _CREATED = datetime.datetime.fromtimestamp(FIXED_UNIX_S, datetime.UTC)
 _SOURCES = Path(__file__).parent / "plugin"
+_NO_SERVERS = ("wasm32",)
+# A model's own name, which may be anything, as one line.
+_MAX_TITLE = 128
 _NOT_TRIED = NotVerified(
     what="the plugin in a running Dify",
     why="no Dify was at hand; the package's format, its signature and its documents follow Dify's own code",
@@ -42,6 +47,9 @@ def check(settings: DifyPackage, recipe: Recipe, resolve: Callable[[str], Path])
 
 def refuse(settings: DifyPackage, model: ServedModel, resolve: Callable[[str], Path]) -> Iterator[Mistake]:
     """What the settings ask for that this model cannot do."""
+    if model.device.arch in _NO_SERVERS:
+        message = f"{model.device.title} serves nothing that Dify could ask"
+        yield Mistake(("package", "dify"), message, "remove `dify`, or choose another target")
     if settings.with_wheels:
         size_bytes = sum(len(content) for content in _files(settings, model, resolve).values()) + wheel_bytes()
         if size_bytes > MAX_BYTES:
@@ -51,9 +59,10 @@ def refuse(settings: DifyPackage, model: ServedModel, resolve: Callable[[str], P
 
 def emit(settings: DifyPackage, model: ServedModel, resolve: Callable[[str], Path]) -> Emitted:
     """The package, not signed yet and without wheels, as `dify/<author>-<name>-<version>.difypkg`."""
+    model = _titled(model)
     identity = _identity(settings, model)
     path = f"{_FOLDER}/{identity.file_name}"
-    facts = {
+    facts: dict[str, Any] = {
         "path": path,
         "author": identity.author,
         "name": identity.name,
@@ -65,14 +74,19 @@ def emit(settings: DifyPackage, model: ServedModel, resolve: Callable[[str], Pat
         ],
     }
     package = PluginPackage.of(_files(settings, model, resolve))
-    return Emitted({path: write_package(package)}, facts, (_NOT_TRIED,))
+    title = f"Dify plugin {path}: {', '.join(m['id'] for m in facts['models'])}"
+    return Emitted(title, {path: write_package(package)}, facts, (_NOT_TRIED,))
 
 
 def seal(
     emitted: Emitted, key: DifySigningKey, *, is_development: bool, wheels: Mapping[str, bytes] | None = None
 ) -> Emitted:
-    """What `emit` made, with the wheels by their file names and signed; its facts say by whom."""
+    """What `emit` made, with the wheels by their file names and signed; its facts say by whom.
+
+    The public key that operators need stands beside it: whoever trusts the bundle's signature can trust this key.
+    """
     ((path, data),) = emitted.files.items()
+    public = f"{_FOLDER}/{emitted.facts['author']}.public.pem"
     added = {f"wheels/{name}": content for name, content in (wheels or {}).items()}
     files = {**dict(read_package(data, place=path).files), **added}
     package = sign_package(PluginPackage.of(files), key)
@@ -80,13 +94,19 @@ def seal(
         **emitted.facts,
         "unique_id": unique_id(package, place=path),
         "key": key.public.fingerprint,
+        "public_key": key.public.pem.decode(),
+        "public_key_path": public,
         "development_key": is_development,
     }
-    return Emitted({path: write_package(package)}, facts, emitted.not_verified)
+    return Emitted(emitted.title, {path: write_package(package), public: key.public.pem}, facts, emitted.not_verified)
+
+
+def _titled(model: ServedModel) -> ServedModel:
+    return replace(model, title=" ".join(model.title.split())[:_MAX_TITLE] or model.name)
 
 
 def _identity(settings: DifyPackage, model: ServedModel) -> Identity:
-    return Identity(settings.author, settings.name or model.name, settings.version or model.version)
+    return Identity(settings.author, settings.name or plugin_name(model.name), settings.version or model.version)
 
 
 def _wording(settings: DifyPackage, model: ServedModel) -> Wording:

@@ -31,6 +31,8 @@ def llm_features(model: ServedModel) -> tuple[str, ...]:
         found.append("stream-tool-call")
     if _reasons(model):
         found.append("agent-thought")
+    # Not the model's doing: the server lets it write nothing but what fits the schema.
+    found.append("structured-output")
     return tuple(found)
 
 

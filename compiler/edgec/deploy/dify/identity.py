@@ -44,6 +44,11 @@ class Identity:
         return f"{self.author}-{self.name}-{self.version}.difypkg"
 
 
+def plugin_name(recipe_name: str) -> str:
+    """The name of a plugin whose recipe gives it none: the recipe's, with `-` for the dots that Dify refuses."""
+    return recipe_name.replace(".", "-")
+
+
 def author_fault(author: str) -> str | None:
     """Why Dify refuses this author, or None."""
     if not _AUTHOR.fullmatch(author):

@@ -93,4 +93,16 @@ def _parameters(context: int) -> list[dict[str, Any]]:
             "min": 0,
             "max": 2147483647,
         },
+        {
+            "name": "response_format",
+            "type": "string",
+            "label": {"en_US": "Response format", "zh_Hans": "回复格式"},
+            "help": {
+                "en_US": "`json_object`: any JSON. `json_schema`: JSON of the schema below. The server enforces it.",
+                "zh_Hans": "json_object：任意 JSON。json_schema：符合下方模式的 JSON。由服务器强制保证。",
+            },
+            "required": False,
+            "options": ["text", "json_object", "json_schema"],
+        },
+        {"name": "json_schema", "use_template": "json_schema"},
     ]

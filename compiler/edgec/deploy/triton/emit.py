@@ -44,7 +44,8 @@ def emit(settings: TritonPackage, model: ServedModel) -> Emitted:
     )
     files = {f"{ROOT}/start.sh": start, f"{ROOT}/README.md": readme}
     files |= {f"{REPOSITORY}/{path}": data for path, data in repository.items()}
-    return Emitted(dict(sorted(files.items())), _facts(settings, model), (_not_loaded(),))
+    title = f"Triton model repository {REPOSITORY}: model {served.config.name}, version {settings.version}"
+    return Emitted(title, dict(sorted(files.items())), _facts(settings, model), (_not_loaded(),))
 
 
 def _facts(settings: TritonPackage, model: ServedModel) -> dict[str, object]:

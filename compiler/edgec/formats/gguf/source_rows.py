@@ -22,8 +22,8 @@ Bytes = NDArray[np.uint8]
 # Float32, or 16-bit floats as their bits.
 StoredRows = NDArray[np.float32] | NDArray[np.uint16]
 
-# Elements per chunk: 512 KiB as float32, and what quantization keeps beside them.
-_CHUNK_ELEMENTS = 1 << 17
+# Elements per chunk: 1 MiB as float32, and what quantization keeps beside them.
+_CHUNK_ELEMENTS = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,9 +28,9 @@ def folder_findings(config: ConfigFile, files: frozenset[str]) -> Iterator[Findi
     if data.name and data.name != config.folder:
         hint = f"rename one of them; Triton knows a model by its folder, `{config.folder}`"
         yield Finding(("name",), f"the model `{data.name}` stands in the folder `{config.folder}`", hint)
-    if not data.backend and not data.platform:
-        yield Finding((), "no backend", 'add `backend: "python"` or another, or `platform: "ensemble"`')
     versions = sorted({int(p.split("/")[0]) for p in files if "/" in p and _is_version(p.split("/")[0])})
+    if not data.backend and not data.platform and not _can_be_guessed(files, versions):
+        yield Finding((), "no backend", 'add `backend: "python"` or another, or `platform: "ensemble"`')
     if not versions:
         hint = f"make `{config.folder}/1/`; Triton reads folders named by a number without leading zeros"
         yield Finding((), "no version folder", hint)
@@ -45,6 +45,12 @@ def folder_findings(config: ConfigFile, files: frozenset[str]) -> Iterator[Findi
         if output.label_filename and output.label_filename not in files:
             at = ("output", number, "label_filename")
             yield Finding(at, f"no file `{output.label_filename}` beside config.pbtxt", "add the labels, one in a line")
+
+
+def _can_be_guessed(files: frozenset[str], versions: list[int]) -> bool:
+    """Triton knows the backend of some files by their names."""
+    names = {name for names in _FILES.values() for name in names}
+    return any(f"{version}/{name}" in files for version in versions for name in names)
 
 
 def _is_version(name: str) -> bool:

@@ -55,6 +55,11 @@ def render(template: str, **values: object) -> bytes:
 
 
 def python_files(folder: str) -> dict[str, bytes]:
-    """The Python files of `folder` beside the templates, as they are, by name."""
-    there = resources.files(__name__) / folder
-    return {f.name: f.read_bytes() for f in sorted(there.iterdir(), key=lambda f: f.name) if f.name.endswith(".py")}
+    """The Python files of `folder` beside the templates, as they are, by name, for one folder of a repository.
+
+    A file stands where Python would make a folder for its cache, so that it makes none: an unpacked bundle stays as it
+    was signed. Triton's Python ignores PYTHONDONTWRITEBYTECODE and all its like.
+    """
+    found = resources.files(__package__).joinpath(folder).iterdir()
+    files = {file.name: file.read_bytes() for file in sorted(found, key=lambda f: f.name) if file.name.endswith(".py")}
+    return {"__pycache__": b"This file keeps Python from writing a cache into a signed folder.\n", **files}

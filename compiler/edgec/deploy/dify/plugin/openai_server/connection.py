@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 from dify_plugin import DifyPluginEnv
-from dify_plugin.errors.model import InvokeAuthorizationError, InvokeBadRequestError
+from dify_plugin.errors.model import InvokeAuthorizationError, InvokeBadRequestError, InvokeError
 from urllib3.exceptions import ReadTimeoutError
 
 from openai_server import failures
@@ -68,33 +68,36 @@ class Connection:
         """The objects of a streaming answer to a POST, as they come. Raises InvokeError, also in the middle."""
         url = self.address.url(path)
         with closing(self._post(path, body, timeout_s=None, stream=True)) as response:
-            if response.status_code != requests.codes.ok:
-                raise failures.refusal(url, response.status_code, response.content, with_key=bool(self.key))
             try:
+                if response.status_code != requests.codes.ok:
+                    raise failures.refusal(url, response.status_code, response.content, with_key=bool(self.key))
                 # Without chunks (an old proxy), a longer read would wait until so many bytes are there.
                 for payload in payloads(response.iter_content(_PIECE_BYTES if response.raw.chunked else 1)):
                     if payload.get("error"):
-                        raise failures.refusal(url, 500, str(failures.error_text(payload)).encode(), with_key=True)
+                        raise failures.failed_midway(url, payload)
                     yield payload
             except requests.RequestException as error:
-                # In the middle of a body, requests calls a time-out a broken connection.
-                if isinstance(error.__context__, ReadTimeoutError):
-                    raise failures.silent(url, DifyPluginEnv().MAX_REQUEST_TIMEOUT) from error
-                raise failures.broken_off(url, error) from error
+                raise self._network_failure(url, error, _limit_s()) from error
             except ValueError as error:
                 raise failures.not_understood(url, str(error)) from error
 
     def _post(self, path: str, body: Json, *, timeout_s: float | None, stream: bool) -> requests.Response:
-        url, limit_s = self.address.url(path), timeout_s or float(DifyPluginEnv().MAX_REQUEST_TIMEOUT)
+        url, limit_s = self.address.url(path), timeout_s or _limit_s()
         try:
             return requests.post(
                 url, json=body, auth=self._authorize, stream=stream, allow_redirects=False,
                 timeout=(min(_CONNECT_TIMEOUT_S, limit_s), limit_s),
             )  # fmt: skip
-        except requests.ReadTimeout as error:
-            raise failures.silent(url, limit_s) from error
         except requests.RequestException as error:
-            raise failures.unreachable(self.address, error) from error
+            raise self._network_failure(url, error, limit_s) from error
+
+    def _network_failure(self, url: str, error: requests.RequestException, limit_s: float) -> InvokeError:
+        # In the middle of a body, requests calls a time-out a broken connection.
+        if isinstance(error, requests.ReadTimeout) or isinstance(error.__context__, ReadTimeoutError):
+            return failures.silent(url, limit_s)
+        if isinstance(error, requests.exceptions.ChunkedEncodingError):
+            return failures.broken_off(url, error)
+        return failures.unreachable(self.address, error)
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Adds the key, if there is one. With this in its place, requests does not look for one in ~/.netrc."""
@@ -111,3 +114,8 @@ class Connection:
         if not isinstance(answer, dict):
             raise failures.not_understood(url, "the answer is no JSON object")
         return answer
+
+
+def _limit_s() -> float:
+    """How long a server may say nothing: what Dify's daemon sets for its plugins."""
+    return float(DifyPluginEnv().MAX_REQUEST_TIMEOUT)

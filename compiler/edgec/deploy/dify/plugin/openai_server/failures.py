@@ -50,6 +50,13 @@ def refusal(url: str, status: int, body: bytes, *, with_key: bool) -> InvokeErro
     return InvokeServerUnavailableError(f"{url} failed ({status}): {text}; see the server's log")
 
 
+def failed_midway(url: str, payload: dict[str, Any]) -> InvokeError:
+    """The error for an `error` in a stream that had begun well; llama.cpp's says its status."""
+    error = payload["error"]
+    code = error.get("code") if isinstance(error, dict) else None
+    return refusal(url, code if isinstance(code, int) else _SERVER, json.dumps(payload).encode(), with_key=True)
+
+
 def unreachable(address: Address, error: Exception) -> InvokeError:
     """The error for a connection that did not come about, or broke."""
     hint = "start the server, and check its host and port"

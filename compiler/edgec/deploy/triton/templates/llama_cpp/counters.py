@@ -1,6 +1,12 @@
-"""Token counts among Triton's own metrics, per model and version."""
+"""Token counts among Triton's own metrics, per model and version.
+
+Rule: one thread at a time. Triton 2.51 crashes, with all its models, when two threads update metrics at once; sending
+responses meanwhile does no harm.
+"""
 
 from __future__ import annotations
+
+import threading
 
 import triton_python_backend_utils as pb_utils
 
@@ -18,10 +24,17 @@ class Counters:
                 ("edgec_generated_tokens_total", "Tokens generated"),
             )
         ]
-        self._prompt, self._generated = (family.Metric(labels=labels) for family in self._families)
+        self._metrics = [family.Metric(labels=labels) for family in self._families]
+        self._one_at_a_time = threading.Lock()
 
     def count(self, prompt_tokens: int, generated_tokens: int) -> None:
         """Adds one request's tokens."""
         # Each call goes through Triton: once per request, not once per token.
-        self._prompt.increment(prompt_tokens)
-        self._generated.increment(generated_tokens)
+        with self._one_at_a_time:
+            for metric, tokens in zip(self._metrics, (prompt_tokens, generated_tokens), strict=True):
+                metric.increment(tokens)
+
+    def close(self) -> None:
+        """Takes them out of Triton's metrics. Left to the end of the process, that crashes it."""
+        self._metrics.clear()
+        self._families.clear()

@@ -31,39 +31,48 @@ class Decoder:
         self._settings = settings
         self._llama = llama
         self._counters = counters
+        self._threads: list[threading.Thread] = []
         self._slots = Slots(settings.parallel, settings.queue_size, settings.queue_timeout_s)
         if settings.warm_up:
             self._warm_up()
 
     def execute(self, requests: Sequence[Any]) -> None:
         """Begins to answer; the answers come through the requests' response senders."""
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
         for request in requests:
             client = _TritonClient(request.get_response_sender())
             try:
                 wanted = generation_request(inputs_of(request), self._settings.max_tokens)
                 ticket = self._slots.take_ticket()
             except RefusedError as error:
-                client.refuse(error)
+                client.send_last(refusal(error))
                 continue
-            threading.Thread(target=self._answer, args=(wanted, client, ticket), daemon=True).start()
+            thread = threading.Thread(target=self._answer, args=(wanted, client, ticket), daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def close(self) -> None:
         """Frees the model. Triton has had all its answers by now."""
+        for thread in self._threads:
+            thread.join()
+        self._counters.close()
         del self._llama
 
     def _answer(self, wanted: GenerationRequest, client: _TritonClient, ticket: Ticket) -> None:
         answer = Answer()
+        # For a bug. Without a last response Triton would wait for ever, also when it unloads the model.
+        last = refusal(RefusedError("this model failed; the log of tritonserver says why", "INTERNAL"))
         try:
             self._slots.wait(ticket, client.is_gone)
             generate(self._llama, wanted, client, answer)
+            last = _last_response(answer, "" if wanted.stream else answer.text)
         except RefusedError as error:
-            client.refuse(error)
+            last = refusal(error)
         finally:
-            if not client.is_answered:
-                # A bug. Without a final response Triton would wait for ever, also when it unloads the model.
-                client.refuse(RefusedError("this model failed; the log of tritonserver says why", "INTERNAL"))
             self._slots.leave(ticket)
+            # Before the last response: who has that finds the request counted.
             self._counters.count(answer.prompt_tokens, answer.generated_tokens)
+            client.send_last(last)
 
     def _warm_up(self) -> None:
         """Touches every weight, so that the first request is not the one that waits for the disk."""
@@ -74,12 +83,23 @@ class Decoder:
             raise pb_utils.TritonModelException(f"the warm-up failed: {error}") from error
 
 
+def _last_response(answer: Answer, text: str) -> Any:
+    return response(
+        [
+            text_tensor("text_output", text),
+            text_tensor("tool_calls", answer.tool_calls_json),
+            text_tensor("finish_reason", answer.finish_reason),
+            count_tensor("prompt_tokens", answer.prompt_tokens),
+            count_tensor("completion_tokens", answer.generated_tokens),
+        ]
+    )
+
+
 class _TritonClient:
     """`generation.Client` behind a response sender."""
 
     def __init__(self, sender: Any) -> None:
         self._sender = sender
-        self.is_answered = False
 
     def is_gone(self) -> bool:
         return bool(self._sender.is_cancelled())
@@ -87,22 +107,6 @@ class _TritonClient:
     def send_text(self, text: str) -> None:
         self._sender.send(response([text_tensor("text_output", text), text_tensor("finish_reason", "")]))
 
-    def send_last(self, text: str, answer: Answer) -> None:
-        last = response(
-            [
-                text_tensor("text_output", text),
-                text_tensor("tool_calls", answer.tool_calls_json),
-                text_tensor("finish_reason", answer.finish_reason),
-                count_tensor("prompt_tokens", answer.prompt_tokens),
-                count_tensor("completion_tokens", answer.generated_tokens),
-            ]
-        )
-        self._finish(last)
-
-    def refuse(self, error: RefusedError) -> None:
-        """Sends the error as the last response."""
-        self._finish(refusal(error))
-
-    def _finish(self, last: Any) -> None:
-        self.is_answered = True
+    def send_last(self, last: Any) -> None:
+        """Sends the last response: nothing may be sent after it."""
         self._sender.send(last, flags=_FINAL)

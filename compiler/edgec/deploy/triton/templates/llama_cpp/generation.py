@@ -1,6 +1,6 @@
-"""One request to a language model, from its inputs to its last response.
+"""One request to a language model, from its first token to its last.
 
-Rule: its response sender always gets a final response, and a client that has left gets no more work done.
+Rule: a client that has left gets no more work done.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .generation_request import GenerationRequest
 from .refusals import RefusedError
 
 # Each question goes through Triton and takes 0.1 ms.
-_ASK_EVERY_S = 0.05
+_ASK_EVERY_S = 0.02
 
 
 @dataclass
@@ -67,13 +67,11 @@ class Answer:
 
 
 class Client(Protocol):
-    """Who asked. `send_text` and `send_last` may be called until `send_last` was."""
+    """Who asked."""
 
     def is_gone(self) -> bool: ...
 
     def send_text(self, text: str) -> None: ...
-
-    def send_last(self, text: str, answer: Answer) -> None: ...
 
 
 class Runtime(Protocol):
@@ -83,7 +81,10 @@ class Runtime(Protocol):
 
 
 def generate(runtime: Runtime, request: GenerationRequest, client: Client, answer: Answer) -> None:
-    """Answers `client` and fills `answer`. Raises RefusedError when the request is refused or the client has left."""
+    """Fills `answer`, and sends its pieces to `client` if it wants a stream.
+
+    Raises RefusedError when the request is refused or the client has left.
+    """
     asked = time.monotonic()
 
     def on_event(event: dict[str, Any]) -> bool:
@@ -100,4 +101,3 @@ def generate(runtime: Runtime, request: GenerationRequest, client: Client, answe
     runtime.stream(request.body, on_event, is_chat=request.is_chat)
     if not answer.finish_reason:
         raise RefusedError("the client has left", "CANCELLED")
-    client.send_last("" if request.stream else answer.text, answer)

@@ -6,6 +6,7 @@ Rule: requests go to it by function call; its HTTP port is bound to 127.0.0.1 an
 from __future__ import annotations
 
 import base64
+import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -101,7 +102,9 @@ def _params(settings: Settings) -> xllamacpp.CommonParams:
     params.model.path = str(settings.gguf)
     params.n_parallel = settings.parallel
     params.n_ctx = settings.context * settings.parallel
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads
+    # Threads without a core of their own wait for each other.
+    threads = min(settings.threads, len(os.sched_getaffinity(0)))
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.n_batch = params.n_ubatch = _BATCH_TOKENS
     params.hostnames, params.port, params.api_keys = ["127.0.0.1"], 0, [secrets.token_urlsafe(32)]
     params.ui, params.endpoint_slots, params.endpoint_metrics = False, False, True

@@ -1,0 +1,58 @@
+"""Runs trials on an unpacked bundle, each with the toolchain that it needs.
+
+Rule: trials are named in one place, here; what one writes goes to the folder it is given or to the logs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgec.events import Reporter
+from edgec.toolchain.environments import Environment, find_toolchain, install
+from edgec.trial.dify_bundle import try_dify_bundle
+from edgec.trial.model import Trial
+from edgec.trial.triton import try_triton
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where trials run: an unpacked bundle that they may change, the user's cache, and how they speak."""
+
+    bundle: Path
+    cache: Path
+    offline: bool
+    report: Reporter
+
+    @property
+    def logs(self) -> Path:
+        """Where servers write."""
+        return self.cache / "logs"
+
+    def environment(self, toolchain: str) -> Environment:
+        """An installed toolchain. Raises ToolError."""
+        log = self.logs / f"toolchain-{toolchain}.log"
+        root = self.cache / "toolchains"
+        return install(find_toolchain(toolchain), root, offline=self.offline, report=self.report, log=log)
+
+
+def _triton(stage: Stage) -> Trial:
+    environment = stage.environment("triton")
+    checks = try_triton(stage.bundle, environment=environment, report=stage.report, logs=stage.logs)
+    versions = ", ".join(f"{name} {environment.versions[name]}" for name in ("nvidia-pytriton", "xllamacpp"))
+    return Trial("tritonserver", versions, checks)
+
+
+def _dify(stage: Stage) -> Trial:
+    environment = stage.environment("dify")
+    checks = try_dify_bundle(stage.bundle, environment=environment, report=stage.report, logs=stage.logs)
+    return Trial("Dify's plugin SDK", f"dify_plugin {environment.versions['dify-plugin']}", checks)
+
+
+TRIALS: Mapping[str, Callable[[Stage], Trial]] = {"triton": _triton, "dify": _dify}
+
+
+def run_trials(names: Sequence[str], stage: Stage) -> tuple[Trial, ...]:
+    """The trials of `names`, in that order. Raises InputError (the bundle has nothing to try), ToolError."""
+    return tuple(TRIALS[name](stage) for name in names)

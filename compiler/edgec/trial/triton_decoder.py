@@ -1,0 +1,191 @@
+"""What is tried on a language model in Triton.
+
+Rule: nothing here depends on what the model says; where the length of an answer matters, a JSON schema demands it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from edgec.deploy.triton.interface import GENERATION_INPUTS, GENERATION_OUTPUTS
+from edgec.errors import ToolError
+from edgec.prove.model import Check
+from edgec.trial.triton_client import Streamed, TritonModel
+from edgec.trial.triton_model_checks import (
+    SEE_LOG,
+    Step,
+    attempt,
+    metadata_check,
+    metrics_check,
+    refusals_check,
+    reload_check,
+)
+from edgec.trial.verdicts import at_least, at_most, none_of
+
+_PROMPT = "How do I list the files of a folder?"
+_MESSAGES = json.dumps([{"role": "user", "content": _PROMPT}])
+# Greedy, so that two answers can be compared.
+_GREEDY: dict[str, Any] = {"max_tokens": 24, "temperature": 0.0}
+# No model ends this list by itself before its context is full.
+_LIST = json.dumps({"type": "array", "items": {"type": "boolean"}, "minItems": 1900})
+# A long answer takes about so long, and has at least and at most so many tokens.
+_LONG_S, _LEAST_TOKENS, _MOST_TOKENS = 2.0, 48, 1024
+_TOO_LONG = "word " * 200_000
+_STREAMS = 8
+_LEAVERS, _PIECES = 4, 3
+_SETTLED_S = 0.3
+_SETTLE_TIMEOUT_S = 60.0
+_GENERATED = "edgec_generated_tokens_total"
+
+
+def metadata(model: TritonModel, folder: Path) -> Check:
+    """Inputs and outputs."""
+    return metadata_check(model, GENERATION_INPUTS, GENERATION_OUTPUTS, batched=False)
+
+
+def answers(model: TritonModel, folder: Path) -> Check:
+    """A prompt and a chat are answered, with counts and a reason why the answer ended."""
+    failures: list[str] = []
+    asked: dict[str, dict[str, Any]] = {"prompt": {"text_input": _PROMPT}, "chat": {"messages": _MESSAGES}}
+    for what, inputs in asked.items():
+        with attempt(failures, what):
+            reply = model.generate(**inputs, **_GREEDY)
+            answer = reply.json()
+            if not reply.is_ok:
+                failures.append(f"{what}: {answer.get('error', reply.status)}")
+            elif answer["finish_reason"] not in ("stop", "length") or min(_counts(answer)) < 1:
+                failures.append(f"{what}: an answer without its reason or counts: {answer}")
+    return none_of("prompt and chat answered", failures, len(asked), "failed", hint=SEE_LOG)
+
+
+def _counts(answer: dict[str, Any]) -> tuple[int, int]:
+    return answer["prompt_tokens"], answer["completion_tokens"]
+
+
+def stream_equals_whole(model: TritonModel, folder: Path) -> Check:
+    """The pieces of a streamed answer are the whole answer."""
+    failures: list[str] = []
+    with attempt(failures, "stream"):
+        # The first request leaves its prompt in the cache; the two that are compared find the same there.
+        model.generate(text_input=_PROMPT, **_GREEDY)
+        whole = model.generate(text_input=_PROMPT, **_GREEDY).json().get("text_output")
+        streamed = model.stream(text_input=_PROMPT, **_GREEDY)
+        if streamed.text != whole:
+            failures.append(f"{streamed.text!r} instead of {whole!r}")
+    return none_of("streamed answer is the whole one", failures, 1, "different", hint=SEE_LOG)
+
+
+def token_by_token(model: TritonModel, folder: Path) -> Check:
+    """A long answer comes in pieces, spread over the time that it takes."""
+    streamed = _long_answer(model)[1]
+    share = streamed.spread_s / streamed.arrivals_s[-1] if len(streamed.pieces) > 1 else 0.0
+    return at_least(
+        "streamed while it is generated", share, 0.1, "of the time",
+        detail=f"{len(streamed.pieces)} pieces in {streamed.arrivals_s[-1]:.2f} s", hint=SEE_LOG,
+    )  # fmt: skip
+
+
+def streams_at_once(model: TritonModel, folder: Path) -> Check:
+    """Several clients stream at once and all get a whole answer."""
+    failures: list[str] = []
+
+    def ask(number: int) -> None:
+        with attempt(failures, f"stream {number}"):
+            model.stream(text_input=f"{number} {_PROMPT}", **_GREEDY)
+
+    with ThreadPoolExecutor(_STREAMS) as clients:
+        list(clients.map(ask, range(_STREAMS)))
+    return none_of("streams at once", failures, _STREAMS, "failed", hint=SEE_LOG)
+
+
+def client_that_leaves(model: TritonModel, folder: Path) -> Check:
+    """When clients leave in mid-stream, the work for them stops."""
+    asked, answer = _long_answer(model)
+    whole = int(answer.last["completion_tokens"])
+    middle = model.metric(_GENERATED)
+    for _ in range(_LEAVERS):
+        with model.events(**asked) as events:
+            for _ in range(_PIECES):
+                next(events)
+    # Each may have been answered whole before it was found gone: small models are quick.
+    share = (_settled(model, middle + _LEAVERS) - middle) / (_LEAVERS * whole)
+    return at_most(
+        "tokens generated when clients leave", share, 0.8, "of the whole answers",
+        detail=f"{_LEAVERS} clients left after {_PIECES} of {whole} pieces", hint=SEE_LOG,
+    )  # fmt: skip
+
+
+def _long_answer(model: TritonModel) -> tuple[dict[str, Any], Streamed]:
+    """What to ask for an answer of a few seconds, and that answer."""
+    short = model.stream(text_input=_PROMPT, **_GREEDY)
+    tokens = len(short.pieces) / short.arrivals_s[-1] * _LONG_S
+    asked = {"text_input": _PROMPT, **_GREEDY, "max_tokens": round(min(max(tokens, _LEAST_TOKENS), _MOST_TOKENS))}
+    answer = model.stream(**asked)
+    if answer.last["completion_tokens"] < _LEAST_TOKENS:
+        # Slower, because the grammar looks at the whole vocabulary for every token.
+        asked["json_schema"] = _LIST
+        answer = model.stream(**asked)
+    return asked, answer
+
+
+def _settled(model: TritonModel, least: float) -> float:
+    """The count of generated tokens, once it is `least` and grows no more. Raises ToolError when it never is."""
+    deadline = time.monotonic() + _SETTLE_TIMEOUT_S
+    count = model.metric(_GENERATED)
+    while time.monotonic() < deadline:
+        time.sleep(_SETTLED_S)
+        last, count = count, model.metric(_GENERATED)
+        if count >= least and count == last:
+            return count
+    raise ToolError.of(f"{_GENERATED} is {count:.0f} instead of at least {least:.0f}", hint=SEE_LOG)
+
+
+def refusals(model: TritonModel, folder: Path) -> Check:
+    """Bad requests."""
+    return refusals_check(
+        model,
+        {
+            "a prompt longer than the context": lambda: model.generate(text_input=_TOO_LONG),
+            "a text for a number": lambda: model.generate(text_input=_PROMPT, max_tokens="many"),
+            "two prompts": lambda: model.generate(text_input=[_PROMPT, _PROMPT]),
+            "neither prompt nor messages": lambda: model.generate(max_tokens=4),
+            "messages that are no JSON": lambda: model.generate(messages="Hello"),
+            "a negative temperature": lambda: model.generate(text_input=_PROMPT, temperature=-1.0),
+        },
+    )
+
+
+def new_version(model: TritonModel, folder: Path) -> Check:
+    """Hot swap under streams."""
+
+    def busy(stop: threading.Event, failures: list[str]) -> None:
+        while True:
+            with attempt(failures, "a stream during the load"):
+                model.stream(text_input=_PROMPT, **_GREEDY)
+            if stop.is_set():
+                return
+
+    return reload_check(model, folder, busy)
+
+
+def metrics(model: TritonModel, folder: Path) -> Check:
+    """Counters."""
+    return metrics_check(model, ("nv_inference_request_success", "edgec_prompt_tokens_total", _GENERATED))
+
+
+DECODER_STEPS: tuple[Step, ...] = (
+    metadata,
+    answers,
+    stream_equals_whole,
+    token_by_token,
+    streams_at_once,
+    client_that_leaves,
+    refusals,
+    metrics,
+    new_version,
+)
