@@ -45,7 +45,7 @@ def remove_left_behind() -> None:
 
 def _space() -> str:
     """The number of this machine's process space, as the kernel names it: `pid:[4026531836]`."""
-    return re.sub(r"\D", "", os.readlink(_PROC / "self" / "ns" / "pid"))
+    return re.sub(r"\D", "", str((_PROC / "self" / "ns" / "pid").readlink()))
 
 
 def _began(process: int) -> str | None:

@@ -69,8 +69,7 @@ def triton_server(
     """
     with in_use(environment), tempfile.TemporaryDirectory(prefix="edgec-triton-") as scratch:
         folder = Path(scratch)
-        variables = _variables(environment, _libpython_folder(environment, folder / "python.log"))
-        _assemble(environment, folder)
+        variables = prepare(environment, folder)
         with contextlib.ExitStack() as stack:
             for attempt in range(_ATTEMPTS):
                 start = _Start(environment, folder, repository.resolve(), models, log, options, variables)
@@ -81,6 +80,16 @@ def triton_server(
                     if attempt == _ATTEMPTS - 1:
                         raise
             yield server
+
+
+def prepare(environment: Environment, folder: Path) -> dict[str, str]:
+    """Puts the folder `backends` into `folder`, and returns the environment variables that tritonserver needs.
+
+    Raises ToolError: no server in the environment, no libpython.
+    """
+    variables = _variables(environment, _libpython_folder(environment, folder / "python.log"))
+    _assemble(environment, folder)
+    return variables
 
 
 class NotServedError(ToolError):
