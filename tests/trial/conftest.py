@@ -128,11 +128,16 @@ def minilm(minilm_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="session")
-def reranker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def reranker_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny reranker with random weights."""
+    return write_reranker(tmp_path_factory.mktemp("reranker-checkpoint") / "source", built_in_text().splitlines())
+
+
+@pytest.fixture(scope="session")
+def reranker(reranker_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """It on a server."""
     folder = tmp_path_factory.mktemp("reranker")
-    source = open_local(write_reranker(folder / "source", built_in_text().splitlines()))
-    model = compile_checkpoint(source, folder / "gguf", "source")
+    model = compile_checkpoint(open_local(reranker_checkpoint), folder / "gguf", "source")
     with serving(model, threads=1, kind="reranker", context=64, log=folder / "log") as url:
         yield url
 

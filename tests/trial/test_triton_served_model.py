@@ -72,6 +72,49 @@ def test_what_is_wrong_with_a_request_is_said_by_name(inputs: dict[str, object],
     assert says in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        ({"type": "colour"}, "at # has the unknown type 'colour'"),
+        ({"type": "object", "properties": {"a": {"not": {}}}}, "at #/properties/a has `not`"),
+        ({"type": "object", "properties": [1]}, "`properties` of a wrong type"),
+        ({"type": "object", "required": ["a"]}, "requires a property"),
+        ({"type": "array", "items": {"$ref": "#/$defs/no"}}, "at #/items has a `$ref` that leads nowhere"),
+        ({"$ref": "#"}, "leads nowhere"),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}, "leads nowhere"),
+        ({"type": "string", "minLength": 5, "maxLength": 2}, "do not go from 0 up to 2000"),
+        ({"type": "array", "minItems": 2001}, "do not go from 0 up to 2000"),
+        ({"type": "array", "minItems": True}, "`minItems` of a wrong type"),
+        ({"type": "integer", "minimum": 5, "exclusiveMaximum": 5}, "no integer meets"),
+        ({"type": "number", "minimum": 5}, "no integer"),
+        ({"type": "string", "pattern": "^(a$"}, "not a plain regular expression"),
+        ({"type": "string", "pattern": "^(?!a)b$"}, "not a plain regular expression"),
+        ({"type": "string", "format": "iban"}, "`format`"),
+        ({"enum": []}, "an empty `enum`"),
+        ({"anyOf": [{"type": "null"}, 3]}, "at #/anyOf/1 is no JSON object"),
+    ],
+)
+@pytest.mark.parametrize("ask", [{"text_input": "a"}, {"messages": '[{"role": "user", "content": "a"}]'}])
+def test_a_schema_that_llama_cpp_would_not_keep(ask: dict[str, str], schema: object, says: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        generation_request({**ask, "json_schema": json.dumps(schema)}, 16)
+    assert says in str(refused.value)
+
+
+def test_a_schema_that_llama_cpp_keeps() -> None:
+    schema = {
+        "title": "Order", "type": "object", "additionalProperties": False, "required": ["n", "tags"],
+        "properties": {
+            "n": {"type": "integer", "minimum": 1, "maximum": 9},
+            "tags": {"type": "array", "items": {"$ref": "#/$defs/tag"}, "maxItems": 3},
+            "when": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
+        },
+        "$defs": {"tag": {"type": "string", "pattern": "^[a-z]+$", "maxLength": 8}},
+    }  # fmt: skip
+    wanted = generation_request({"text_input": "a", "json_schema": json.dumps(schema)}, 16)
+    assert wanted.body["json_schema"] == schema
+
+
 def test_a_request_keeps_what_was_asked() -> None:
     wanted = generation_request({"text_input": "a", "top_k": 0, "seed": 5, "stop": ["b"], "stream": True}, 16)
     assert wanted.stream

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,31 @@ def built_and_unpacked(recipe: Path, folder: Path, *sets: str) -> Path:
     unpacked = folder / "unpacked"
     unpack(built.path, unpacked, public_key=public_key(unpacked), accept_development_key=True)
     return unpacked
+
+
+class Shop:
+    """The command line with a cache and keys of its own, but for the toolchains."""
+
+    def __init__(self, folder: Path, toolchains: Path) -> None:
+        self.folder = folder
+        (folder / "cache").mkdir()
+        (folder / "cache" / "toolchains").symlink_to(toolchains)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment of the command."""
+        own = {"EDGEC_CACHE": str(self.folder / "cache"), "XDG_CONFIG_HOME": str(self.folder / "config")}
+        return {**os.environ, **own}
+
+    def command(self, *arguments: str) -> list[str]:
+        """The argument list of `edgec ARGUMENTS --json`."""
+        return [sys.executable, "-m", "edgec", *arguments, "--json"]
+
+    def run(self, *arguments: str) -> tuple[int, dict[str, Any]]:
+        """The exit code of `edgec ARGUMENTS` and its last line."""
+        command = self.command(*arguments)
+        ended = subprocess.run(command, cwd=self.folder, env=self.variables, capture_output=True, check=False)
+        return ended.returncode, json.loads(ended.stdout.splitlines()[-1])
 
 
 def public_key(unpacked: Path) -> PublicKey:

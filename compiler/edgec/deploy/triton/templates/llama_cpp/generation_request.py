@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .json_schema import check_json_schema
 from .refusals import RefusedError
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -69,7 +70,7 @@ def _prompt(inputs: Mapping[str, Any]) -> dict[str, Any]:
         raise RefusedError("`text_input` is empty")
     body = {"prompt": inputs["text_input"]}
     if "json_schema" in inputs:
-        body["json_schema"] = _json(inputs, "json_schema", dict)
+        body["json_schema"] = _json_schema(inputs)
     return body
 
 
@@ -77,8 +78,7 @@ def _chat(inputs: Mapping[str, Any]) -> dict[str, Any]:
     # Whatever the model thinks aloud stays in the text: there is one output for both.
     body: dict[str, Any] = {"messages": _messages(inputs), "reasoning_format": "none"}
     if "json_schema" in inputs:
-        schema = _json(inputs, "json_schema", dict)
-        body["response_format"] = {"type": "json_schema", "json_schema": {"schema": schema}}
+        body["response_format"] = {"type": "json_schema", "json_schema": {"schema": _json_schema(inputs)}}
     if "tools" in inputs:
         body["tools"] = _json(inputs, "tools", list)
     if "tool_choice" in inputs:
@@ -100,6 +100,12 @@ def _messages(inputs: Mapping[str, Any]) -> list[Any]:
         if not isinstance(message.get("content"), str) and "tool_calls" not in message:
             raise RefusedError(f"message {number}: `content` is not a text")
     return messages
+
+
+def _json_schema(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    schema: dict[str, Any] = _json(inputs, "json_schema", dict)
+    check_json_schema(schema)
+    return schema
 
 
 def _tool_choice(inputs: Mapping[str, Any]) -> str:
