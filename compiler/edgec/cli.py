@@ -13,7 +13,7 @@ import platform
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
 
 import click
@@ -41,7 +41,7 @@ VERBS = {
     "clean": "Remove stored results.",
 }
 
-_INTERRUPTED = "interrupted; finished steps are kept, the next build goes on from there"
+_INTERRUPTED = "interrupted; nothing half-written stays, and what a build has finished is used by the next one"
 
 
 class LazyGroup(click.Group):
@@ -124,17 +124,17 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def _show(error: EdgecError, *, as_json: bool) -> None:
     if as_json:
-        _print_error(error.exit_code, error.diagnostics)
+        _print_error(error.exit_code, error.diagnostics, error.data)
         return
     click.echo(str(error), err=True)
     if len(error.diagnostics) > 1:
         click.echo(f"\n{len(error.diagnostics)} mistakes", err=True)
 
 
-def _print_error(code: ExitCode, diagnostics: Sequence[Diagnostic]) -> None:
+def _print_error(code: ExitCode, diagnostics: Sequence[Diagnostic], data: Mapping[str, object] | None = None) -> None:
     """The last line of a command with `--json` that did not end well."""
     found = [d.as_json() for d in diagnostics]
-    click.echo(json.dumps({"event": "error", "exit_code": int(code), "diagnostics": found}))
+    click.echo(json.dumps({"event": "error", "exit_code": int(code), "diagnostics": found, **(data or {})}))
 
 
 def _log_bug() -> str:

@@ -7,6 +7,7 @@ is something to do. Anything else that reaches the command line is a bug and exi
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Self
@@ -104,10 +105,12 @@ class EdgecError(Exception):
 
     exit_code: ExitCode = ExitCode.BUG
 
-    def __init__(self, *diagnostics: Diagnostic) -> None:
+    def __init__(self, *diagnostics: Diagnostic, data: Mapping[str, object] | None = None) -> None:
         if not diagnostics:
             raise ValueError("an EdgecError needs at least one diagnostic")
         self.diagnostics = diagnostics
+        # What was found besides, good things too: more keys of the error that `--json` shows.
+        self.data: Mapping[str, object] = data or {}
         super().__init__("\n\n".join(d.render() for d in diagnostics))
 
     @classmethod

@@ -36,7 +36,7 @@ def _line(check: Check) -> str:
 
 
 def require_passed(trials: Sequence[Trial]) -> None:
-    """Raises ProofError that names every check that failed."""
+    """Raises ProofError that names every check that failed; its data has all checks of all trials."""
     failed = [
         Diagnostic(f"on {trial.software}: {_line(check)}", check.hint)
         for trial in trials
@@ -44,4 +44,4 @@ def require_passed(trials: Sequence[Trial]) -> None:
         if not check.passed
     ]
     if failed:
-        raise ProofError(*failed)
+        raise ProofError(*failed, data={"trials": [trial.as_json() for trial in trials]})

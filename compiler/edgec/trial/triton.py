@@ -9,13 +9,13 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgec.errors import InputError
+from edgec.errors import InputError, ToolError
 from edgec.events import ActionFinished, ActionStarted, Progress, Reporter, silent
 from edgec.prove.model import Check
 from edgec.toolchain.environment import Environment
 from edgec.trial.triton_client import TritonModel
 from edgec.trial.triton_decoder import DECODER_STEPS
-from edgec.trial.triton_model_checks import Step
+from edgec.trial.triton_model_checks import SEE_LOG, Step
 from edgec.trial.triton_server import NotServedError, triton_server
 from edgec.trial.triton_vectors import ENCODER_STEPS, RERANKER_STEPS
 from edgec.trial.verdicts import none_of
@@ -65,6 +65,11 @@ def _tried(model: TritonModel, folder: Path, report: Reporter) -> list[Check]:
     steps = _STEPS[model.parameters()["kind"]]
     checks = []
     for done, step in enumerate(steps):
-        report(Progress(_ACTION, done, len(steps), "checks", step.__name__.replace("_", " ")))
-        checks.append(step(model, folder))
+        name = step.__name__.replace("_", " ")
+        report(Progress(_ACTION, done, len(steps), "checks", name))
+        try:
+            checks.append(step(model, folder))
+        except ToolError as error:
+            # No answer, or an error where none may be, is what a trial is to find.
+            checks.append(none_of(name, [error.diagnostics[0].message], 1, "failed", hint=SEE_LOG))
     return checks

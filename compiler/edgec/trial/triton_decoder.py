@@ -5,6 +5,7 @@ Rule: nothing here depends on what the model says; where the length of an answer
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -91,16 +92,18 @@ def token_by_token(model: TritonModel, folder: Path) -> Check:
 
 
 def streams_at_once(model: TritonModel, folder: Path) -> Check:
-    """Several clients stream at once and all get a whole answer."""
+    """Several clients stream at once, as many as may wait, and all get a whole answer."""
     failures: list[str] = []
+    told = model.parameters()
+    streams = min(_STREAMS, int(told["parallel"]) + int(told["queue_size"]))
 
     def ask(number: int) -> None:
         with attempt(failures, f"stream {number}"):
             model.stream(text_input=f"{number} {_PROMPT}", **_GREEDY)
 
-    with ThreadPoolExecutor(_STREAMS) as clients:
-        list(clients.map(ask, range(_STREAMS)))
-    return none_of("streams at once", failures, _STREAMS, "failed", hint=SEE_LOG)
+    with ThreadPoolExecutor(streams) as clients:
+        list(clients.map(ask, range(streams)))
+    return none_of("streams at once", failures, streams, "failed", hint=SEE_LOG)
 
 
 def client_that_leaves(model: TritonModel, folder: Path) -> Check:
@@ -110,8 +113,9 @@ def client_that_leaves(model: TritonModel, folder: Path) -> Check:
     middle = model.metric(_GENERATED)
     for _ in range(_LEAVERS):
         with model.events(**asked) as events:
-            for _ in range(_PIECES):
-                next(events)
+            for event in itertools.islice(events, _PIECES):
+                if "error" in event:
+                    raise ToolError.of(f"a request after one whose client left: {event['error']}", hint=SEE_LOG)
     # Each may have been answered whole before it was found gone: small models are quick.
     share = (_settled(model, middle + _LEAVERS) - middle) / (_LEAVERS * whole)
     return at_most(
