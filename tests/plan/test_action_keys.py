@@ -156,3 +156,8 @@ def test_nothing_depends_on_where_the_files_lie(folder: Path, tmp_path_factory: 
 def test_a_bundle_names_the_tools_of_all_its_actions() -> None:
     used = {name for kind in ("reference", "imatrix", "compile", "prove") for name in tool_versions(kind)}
     assert used | {"edgec"} == made_with().keys()
+
+
+def test_a_text_too_long_for_a_path_is_planned(folder: Path) -> None:
+    """Every text of a recipe may name a file, and the system refuses to look for names of this length."""
+    assert changed(folder, lambda _: None, f"description={'word ' * 80}") == {"bundle"}

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import encoder_models
 import numpy as np
 import pytest
 from encoder_models import write_reranker
@@ -108,6 +109,13 @@ def test_what_llama_cpp_would_score_wrongly_is_refused(
     (folder / "config.json").write_text(json.dumps({**config, **change}))
     with pytest.raises(InputError, match=message):
         map_model(open_local(folder).header, name="test")
+
+
+def test_pairs_are_cut_to_a_short_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder_models, "_POSITIONS", 64)
+    source = open_local(write_reranker(tmp_path / "source", built_in_text().splitlines()))
+    short = Reranker(source, *(compile_checkpoint(source, tmp_path / s, s) for s in ("source", "q8_0")))
+    assert not {"token ids of pairs", "scores not finite"} & failed(prove(short, short.artifact))
 
 
 def test_tokenizer_without_a_template_of_pairs_is_refused(reranker: Reranker, tmp_path: Path) -> None:

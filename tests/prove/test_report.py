@@ -16,7 +16,7 @@ from typing import ClassVar
 import pytest
 from report_example import CHECKS, MEMORY, SPEED, example
 
-from edgec.prove.model import Check, TensorError
+from edgec.prove.model import Check, NotVerified, TensorError
 from edgec.prove.report import ReportData, ReportMemory, charts, render_report, wording
 from edgec.prove.report.model import ReportArtifact
 
@@ -79,6 +79,15 @@ def test_the_page_is_well_formed_and_self_contained() -> None:
     assert "url(" not in html
     assert "@import" not in html
     assert "default-src 'none'" in html
+
+
+def test_what_is_carried_and_not_tried_is_there() -> None:
+    untried = NotVerified(what="the plugin in a running Dify", why="none was at hand")
+    data = replace(example(), carried=("Dify plugin dify/a.difypkg: m",), not_verified=(untried,))
+    text = Page(render_report(data)).text
+    for shown in ("Carried for servers", "Dify plugin dify/a.difypkg: m", untried.what, untried.why):
+        assert shown in text
+    assert "Carried for servers" not in Page(render_report(example())).text
 
 
 def test_every_check_and_number_is_there() -> None:

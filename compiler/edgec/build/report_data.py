@@ -42,6 +42,8 @@ def report_data(plan: Plan, proofs: tuple[Proof, ...]) -> ReportData:
         key_fingerprint=plan.signer.fingerprint,
         development_key=plan.signer.is_development,
         disk=ReportDisk(disk.bundle_mib, disk.copies, disk.needed_mib, disk.free_mib),
+        carried=tuple(emitted.title for emitted in plan.deployment.values()),
+        not_verified=tuple(n for emitted in plan.deployment.values() for n in emitted.not_verified),
     )
 
 

@@ -22,6 +22,8 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "source": {"uri": plan.source.header.identity.uri, "revision": plan.source.header.identity.revision},
         "artifacts": [asdict(a.summary) for a in plan.artifacts],
         "actions": [{**asdict(a), "runs": a in plan.to_run} for a in plan.actions],
+        "carries": [emitted.title for emitted in plan.deployment.values()],
+        "not_verified": [n.model_dump(mode="json") for e in plan.deployment.values() for n in e.not_verified],
         "disk_bytes": plan.bytes_to_write,
         "device_disk": asdict(plan.disk),
     }
@@ -34,6 +36,8 @@ def as_text(plan: Plan) -> str:
     lines.append(f"  this machine writes {mib(plan.bytes_to_write)}")
     disk = plan.disk
     lines.append(f"  the device stores {disk.copies} bundles, {disk.needed_mib:.1f} MiB ({disk.verdict})")
+    if plan.deployment:
+        lines += ["", "carries", *(f"  {emitted.title}" for emitted in plan.deployment.values())]
     for artifact in plan.artifacts:
         lines += ["", *_artifact(artifact.summary)]
     return "\n".join(lines)

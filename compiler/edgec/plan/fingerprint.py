@@ -12,13 +12,11 @@ from typing import Any
 
 import edgec
 from edgec.documents.canonical import sha256_json
+from edgec.documents.files import is_file
 from edgec.plan.keys import builder_platform, made_with, source_key
 from edgec.plan.plan import PlannedSource, Signer
 from edgec.recipe.load import LoadedRecipe
 from edgec.target.model import Target
-
-# Longer texts are no paths, and the operating system refuses to look for them.
-_LONGEST_PATH = 1024
 
 
 def build_fingerprint(
@@ -49,8 +47,8 @@ def build_fingerprint(
 
 def _named_files(loaded: LoadedRecipe, digest_file: Callable[[Path], str]) -> dict[str, str]:
     """Digests of every file that a value of the recipe names: texts, templates, matrices, whatever comes later."""
-    paths = {value: loaded.resolve(value) for value in _texts(loaded.document) if len(value) <= _LONGEST_PATH}
-    return {value: digest_file(path) for value, path in sorted(paths.items()) if path.is_file()}
+    paths = {value: loaded.resolve(value) for value in _texts(loaded.document)}
+    return {value: digest_file(path) for value, path in sorted(paths.items()) if is_file(path)}
 
 
 def _texts(value: Any) -> Iterator[str]:

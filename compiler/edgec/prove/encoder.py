@@ -51,9 +51,13 @@ def choose_texts(text: str) -> list[str]:
 
 def text_tokens(llama: LlamaProcess, texts: Sequence[str]) -> list[list[int]]:
     """Ids with the model's special tokens; a text longer than the context loses its middle end, not its last token."""
-    limit = llama.info().n_ctx
     ids = [llama.tokenize(text, add_special=True, parse_special=False) for text in texts]
-    return [i if len(i) <= limit else [*i[: limit - 1], i[-1]] for i in ids]
+    return [cut_to_context(i, llama.info().n_ctx) for i in ids]
+
+
+def cut_to_context(ids: list[int], n_ctx: int) -> list[int]:
+    """At most `n_ctx` of the ids; the last one, a special token, stays."""
+    return ids if len(ids) <= n_ctx else [*ids[: n_ctx - 1], ids[-1]]
 
 
 def compare_embeddings(reference: Floats, artifact: Floats) -> EmbeddingAgreement:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from edgec.formats.gguf.runtime.client import LlamaProcess
 from edgec.formats.gguf.vocabulary.equivalent import oracle_json
 from edgec.formats.gguf.vocabulary.pair import DOCUMENT, QUERY
-from edgec.prove.encoder import choose_texts
+from edgec.prove.encoder import choose_texts, cut_to_context
 from edgec.prove.model import Check
 from edgec.prove.tokens import pair_ids
 
@@ -67,17 +67,17 @@ def choose_pairs(text: str) -> list[TextPair]:
 def pair_tokens(
     llama: LlamaProcess, pairs: Sequence[TextPair], template: str | None, files: Mapping[str, bytes]
 ) -> tuple[list[list[int]], Check]:
-    """The ids of each pair in llama.cpp's prompt, and whether they are those of Hugging Face `tokenizers`.
+    """The ids of each pair in llama.cpp's prompt, cut to the context, and whether they are Hugging Face's before that.
 
     Special tokens in the two texts are left to the proof of single texts.
     """
     if template is None:
         raise ValueError("a reranker's vocabulary has a template of pairs")
     prompts = [template.replace(DOCUMENT, p.document).replace(QUERY, p.query) for p in pairs]
-    found = [llama.tokenize(prompt, add_special=False, parse_special=True) for prompt in prompts]
+    whole = [llama.tokenize(prompt, add_special=False, parse_special=True) for prompt in prompts]
     tokenizer = oracle_json(files)
-    expected = found if tokenizer is None else pair_ids(tokenizer, [(p.query, p.document) for p in pairs])
-    wrong = [p for p, f, e in zip(pairs, found, expected, strict=True) if f != e]
+    expected = whole if tokenizer is None else pair_ids(tokenizer, [(p.query, p.document) for p in pairs])
+    wrong = [p for p, f, e in zip(pairs, whole, expected, strict=True) if f != e]
     check = Check(
         name="token ids of pairs",
         measured=len(wrong),
@@ -88,7 +88,7 @@ def pair_tokens(
         detail="".join(f"query {p.query!r}, document {p.document!r}" for p in wrong[:1]),
         hint="the prompt of pairs does not do what the tokenizer does: use another reranker",
     )
-    return found, check
+    return [cut_to_context(ids, llama.info().n_ctx) for ids in whole], check
 
 
 def compare_scores(pairs: Sequence[TextPair], reference: Floats, artifact: Floats) -> ScoreAgreement:

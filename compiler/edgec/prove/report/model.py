@@ -116,6 +116,8 @@ class ReportData:
     key_fingerprint: str | None = None
     development_key: bool | None = None
     disk: ReportDisk | None = None
+    # What the bundle carries for servers, one line each.
+    carried: tuple[str, ...] = ()
     not_verified: tuple[NotVerified, ...] = field(default=())
 
     @property
