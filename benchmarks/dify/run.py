@@ -95,8 +95,8 @@ def _model(bundle: Path) -> Path:
 def _plugin(environment: Environment, folder: Path) -> Any:
     model = ServedModel(
         name=_MODEL, version="1.0.0", title=_MODEL, description=None, licence=None, kind="decoder", format="gguf",
-        scheme="q4_k_m", files=("gguf/model.gguf",), architecture="llama", parameters=1, context=_CONTEXT, batch=1,
-        embedding_length=1, pooling=None, chat_template=_TEMPLATE, special_texts={},
+        scheme="q4_k_m", weights="", files=("gguf/model.gguf",), architecture="llama", parameters=1,
+        context=_CONTEXT, batch=1, embedding_length=1, pooling=None, chat_template=_TEMPLATE, special_texts={},
         device=Device("pi5-8gb", "Raspberry Pi 5", "aarch64", 4, 8000.0, 10.0),
     )  # fmt: skip
     (data,) = emit(DifyPackage(author="acme"), model, Path).files.values()

@@ -30,9 +30,10 @@ def served_model(
     """A model as its plan would describe it; what a plugin does not look at is anything."""
     return ServedModel(
         name="small", version="1.0.0", title="Small", description=None, licence=None, kind=kind, format="gguf",
-        scheme="q8_0", files=("gguf/small.gguf",), architecture="any", parameters=1, context=context, batch=1,
-        embedding_length=384, pooling=None if kind == "decoder" else "mean", chat_template=chat_template,
-        special_texts={}, device=Device("pi5-8gb", "Raspberry Pi 5", "aarch64", 4, 8000.0, 10.0),
+        scheme="q8_0", weights="sha256:" + "5" * 64, files=("gguf/small.gguf",), architecture="any",
+        parameters=1, context=context, batch=1, embedding_length=384, pooling=None if kind == "decoder" else "mean",
+        chat_template=chat_template, special_texts={},
+        device=Device("pi5-8gb", "Raspberry Pi 5", "aarch64", 4, 8000.0, 10.0),
     )  # fmt: skip
 
 
@@ -75,7 +76,7 @@ def plugin_of(python: Path, folder: Path, model: ServedModel, **env: str) -> Ite
     unpack(read_package(package.read_bytes()), folder / "plugin")
     id_, type_ = {
         "decoder": ("small", "llm"),
-        "encoder": ("small-q8_0-384d", "text-embedding"),
+        "encoder": ("small-q8_0-384d-55555555", "text-embedding"),
         "reranker": ("small-q8_0", "rerank"),
     }[model.kind]
     with running(python, folder / "plugin", provider="small", log=folder / "plugin.log", env=env) as process:

@@ -31,10 +31,11 @@ class Device:
 class ServedModel:
     """What an emitter may say of the model it deploys.
 
-    `files`: its files by their paths in the bundle, the one a runtime opens first. `context`: tokens of one sequence,
-    as planned for the device; `batch`: sequences decoded at once. `embedding_length`: elements of an embedding.
-    `pooling`: llama.cpp's name, None for decoders. `chat_template`: as the runtime will use it, None without one;
-    `special_texts`: the texts of special tokens that templates use (`bos_token`, ...).
+    `weights`: `sha256:<hex>` of what its numbers are made of: the same for every build of the same inputs, another for
+    other weights. `files`: its files by their paths in the bundle, the one a runtime opens first. `context`: tokens of
+    one sequence, as planned for the device; `batch`: sequences decoded at once. `embedding_length`: elements of an
+    embedding. `pooling`: llama.cpp's name, None for decoders. `chat_template`: as the runtime will use it, None
+    without one; `special_texts`: the texts of special tokens that templates use (`bos_token`, ...).
     """
 
     name: str
@@ -45,6 +46,7 @@ class ServedModel:
     kind: Literal["decoder", "encoder", "reranker"]
     format: str
     scheme: str
+    weights: str
     files: tuple[str, ...]
     architecture: str
     parameters: int

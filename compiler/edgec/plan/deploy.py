@@ -6,15 +6,20 @@ Rule: emitters are named in one place, here; what one of them refuses stands at 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from edgec.deploy.dify import emit as dify
 from edgec.deploy.model import Device, Emitted, Mistake, ServedModel
 from edgec.deploy.triton import emit as triton
+from edgec.documents.canonical import sha256_bytes, sha256_json
 from edgec.errors import Diagnostic, InputError
 from edgec.plan.gguf import GgufPlan
+from edgec.plan.keys import model_key
 from edgec.prove.generate import special_token_texts
 from edgec.recipe.load import LoadedRecipe
+from edgec.recipe.model import Imatrix
 from edgec.source.model import CheckpointHeader
+from edgec.source.text import read_text
 from edgec.target.model import Target
 
 # llama.cpp's numbers of pooling types; an encoder without one is served with the mean.
@@ -67,6 +72,7 @@ def served_model(loaded: LoadedRecipe, target: Target, header: CheckpointHeader,
         kind=artifact.mapped.kind,
         format=artifact.settings.format,
         scheme=artifact.scheme,
+        weights=_weights(loaded, header, artifact),
         files=tuple(f"{artifact.settings.format}/{file}" for file in artifact.summary.files),
         architecture=artifact.mapped.arch,
         parameters=sum(t.elements for t in header.tensors.values()),
@@ -85,3 +91,29 @@ def served_model(loaded: LoadedRecipe, target: Target, header: CheckpointHeader,
             needed_mib=fit.needed_mib,
         ),
     )
+
+
+def _weights(loaded: LoadedRecipe, header: CheckpointHeader, artifact: GgufPlan) -> str:
+    """`sha256:<hex>` of all that decides what the model computes: the checkpoint and how it is quantized.
+
+    Not of names, versions or tools: vectors that are kept stay good when only those change.
+    """
+    quantize = artifact.settings.quantize
+    return sha256_json(
+        {
+            "source": model_key(header.identity),
+            "architecture": loaded.recipe.source.architecture,
+            "pre_tokenizer": artifact.settings.tokenizer.pre,
+            "scheme": quantize.scheme,
+            "overrides": [[o.tensors, o.type] for o in quantize.overrides],
+            "imatrix": None if quantize.imatrix is None else _imatrix(loaded, quantize.imatrix),
+        }
+    )
+
+
+def _imatrix(loaded: LoadedRecipe, imatrix: Imatrix) -> dict[str, Any]:
+    """An importance matrix by the content that it is made of."""
+    if imatrix.calibration is None:
+        return {"file": sha256_bytes(loaded.resolve(imatrix.file or "").read_bytes())}
+    text = read_text(loaded.resolve(imatrix.calibration), "calibration text")
+    return {"calibration": sha256_bytes(text.encode()), "max_tokens": imatrix.max_tokens}

@@ -36,7 +36,8 @@ def served(**changes: object) -> ServedModel:
     """A small text generator, with changes."""
     facts: dict[str, object] = {
         "name": "small", "version": "1.0.0", "title": "Small 0.1B", "description": None, "licence": "apache-2.0",
-        "kind": "decoder", "format": "gguf", "scheme": "q4_k_m", "files": ("gguf/small-q4_k_m.gguf",),
+        "kind": "decoder", "format": "gguf", "scheme": "q4_k_m", "weights": "sha256:" + "5" * 64,
+        "files": ("gguf/small-q4_k_m.gguf",),
         "architecture": "llama", "parameters": 100_000_000, "context": 4096, "batch": 2, "embedding_length": 384,
         "pooling": None, "chat_template": CHATML, "special_texts": {},
         "device": Device("pi5-8gb", "Raspberry Pi 5, 8 GB", "aarch64", 4, 7424.0, 300.0),

@@ -118,13 +118,15 @@ def test_a_generator_without_a_chat_template_completes() -> None:
 
 def test_an_embedding_names_its_weights(embedder: ServedModel) -> None:
     """Dify keeps vectors by the model's id: other weights must have another one."""
-    found = document(made(embedder), "models/text_embedding/small-q8_0-384d.yaml")
+    found = document(made(embedder), "models/text_embedding/small-q8_0-384d-55555555.yaml")
     assert found["model_type"] == "text-embedding"
     assert found["label"] == {"en_US": "Small 0.1B (q8_0, 384 dimensions)", "zh_Hans": "Small 0.1B (q8_0, 384 维)"}
     assert found["model_properties"] == {"context_size": 512, "max_chunks": 32}
     assert made(served(kind="encoder", scheme="f16", pooling="mean")).content(
-        "models/text_embedding/small-f16-384d.yaml"
+        "models/text_embedding/small-f16-384d-55555555.yaml"
     )
+    retrained = replace(embedder, weights="sha256:" + "6" * 64)
+    assert made(retrained).content("models/text_embedding/small-q8_0-384d-66666666.yaml")
 
 
 def test_a_reranker(reranker: ServedModel) -> None:
@@ -233,7 +235,7 @@ def test_a_browser_serves_nothing(generator: ServedModel) -> None:
 
 def test_a_models_own_name_may_be_anything() -> None:
     package = made(served(kind="encoder", pooling="mean", title="a|b\n" * 2000))
-    assert len(document(package, "models/text_embedding/small-q4_k_m-384d.yaml")["label"]["en_US"]) < 200
+    assert len(document(package, "models/text_embedding/small-q4_k_m-384d-55555555.yaml")["label"]["en_US"]) < 200
     assert document(made(served(title=" ")), "models/llm/small.yaml")["label"]["en_US"] == "small"
 
 

@@ -1,7 +1,7 @@
 """The predefined models of the plugin: what Dify is told about each, from the facts of the plan.
 
-Rule: a text generator's id is stable, so that apps go on after an update. An embedding's id names its quantization and
-dimension, because Dify keeps vectors by the model's id and would mix those of other weights without a word.
+Rule: a text generator's id is stable, so that apps go on after an update. An embedding's id names its quantization, its
+dimension and a digest of its weights, because Dify keeps vectors by the model's id and would mix those of others.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ _TYPES = {"decoder": ("llm", "llm"), "encoder": ("text-embedding", "text_embeddi
 # Texts that Dify sends at once; the server works them off in its own batches.
 _MAX_CHUNKS = 32
 _DEFAULT_MAX_TOKENS = 512
+_DIGEST_DIGITS = 8
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def predefined_models(model: ServedModel) -> tuple[PredefinedModel, ...]:
         case "decoder":
             name, shown, more = model.name, model.title, _generator(model)
         case "encoder":
-            name = f"{model.name}-{model.scheme}-{model.embedding_length}d"
+            name = f"{model.name}-{model.scheme}-{model.embedding_length}d-{_short(model.weights)}"
             shown = f"{model.title} ({model.scheme}, {model.embedding_length} dimensions)"
             more = {"model_properties": {"context_size": model.context, "max_chunks": _MAX_CHUNKS}}
         case "reranker":
@@ -55,6 +56,11 @@ def predefined_models(model: ServedModel) -> tuple[PredefinedModel, ...]:
             more = {"model_properties": {"context_size": model.context}}
     label = {"en_US": shown, "zh_Hans": shown.replace(" dimensions)", " 维)")}
     return (PredefinedModel(name, type_, key, {"model": name, "label": label, "model_type": type_, **more}),)
+
+
+def _short(digest: str) -> str:
+    """Of `sha256:<hex>` as many digits as people can compare."""
+    return digest.partition(":")[2][:_DIGEST_DIGITS]
 
 
 def _generator(model: ServedModel) -> dict[str, Any]:
