@@ -83,7 +83,7 @@ def test_only_numbers_are_numbers() -> None:
             integer(value)
 
 
-def _recipe(context: int | None = None) -> Recipe:
+def _recipe(context: int | None = None, batch: int = 1) -> Recipe:
     return Recipe.model_validate(
         {
             "schema": "edgec/recipe/v1",
@@ -92,6 +92,7 @@ def _recipe(context: int | None = None) -> Recipe:
             "target": "pi5-8gb",
             "source": {"path": "m"},
             "context": context,
+            "batch": batch,
             "artifacts": [{"format": "gguf"}],
         }
     )
@@ -111,6 +112,12 @@ def test_mistakes_of_the_recipe() -> None:
         ("max_tokens",),
     ]
     assert list(check(TritonPackage(max_tokens=255), _recipe(256))) == []
+
+
+def test_more_sequences_than_llama_cpp_can_have() -> None:
+    (mistake,) = check(TritonPackage(), _recipe(batch=257))
+    assert mistake.at == ("batch",)
+    assert list(check(TritonPackage(), _recipe(batch=256))) == []
 
 
 def test_what_the_model_or_the_device_cannot_do(docs_llama: ServedModel) -> None:

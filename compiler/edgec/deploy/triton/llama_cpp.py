@@ -67,8 +67,8 @@ def llama_cpp_model(settings: TritonPackage, model: ServedModel) -> Model:
         served_versions=settings.served_versions,
         # Decoders and rerankers take every request at once and keep their own queue: see SharedParameters.
         batching=DynamicBatching(queue, _EMBEDDING_DELAY_US) if is_encoder else None,
-        # A streaming model warms itself up (`SharedParameters.warm_up`): Triton would take a failed warm-up of it for
-        # a good one.
+        # A streaming model warms itself up (`SharedParameters.warm_up`): Triton's request would pass through `execute`
+        # and stand among the tokens that the model counts.
         warm_up=(_warm_up(inputs),) if settings.warm_up and model.kind != "decoder" else (),
         parameters=_shared(settings, model).texts(),
     )

@@ -16,6 +16,8 @@ _AT = ("package", "triton")
 # A name is a folder, a part of every URL, and a part of the name of a shared memory region.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _NAME_CHARS = 127
+# llama.cpp makes no context for more sequences.
+_MAX_SEQUENCES = 256
 
 
 def check(settings: TritonPackage, recipe: Recipe) -> Iterator[Mistake]:
@@ -34,6 +36,9 @@ def check(settings: TritonPackage, recipe: Recipe) -> Iterator[Mistake]:
             message = f"`{use}` has the port of `{taken[port]}`, {port}"
             yield Mistake((*_AT, "ports", use), message, "give each its own port; Triton's are 8000, 8001 and 8002")
         taken.setdefault(port, use)
+    if recipe.batch > _MAX_SEQUENCES:
+        message = f"llama.cpp decodes at most {_MAX_SEQUENCES} sequences at once, not {recipe.batch}"
+        yield Mistake(("batch",), message, f"set `batch: {_MAX_SEQUENCES}` or less; more requests wait in the queue")
     if recipe.context is not None:
         yield from _too_many_tokens(settings, recipe.context)
 

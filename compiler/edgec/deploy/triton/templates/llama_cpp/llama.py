@@ -115,8 +115,8 @@ def _params(settings: Settings) -> xllamacpp.CommonParams:
     params.fit_params = False
     if settings.kind != "decoder":
         params.embedding = True
-        # A text must be computed in one piece.
-        params.n_batch = params.n_ubatch = max(_BATCH_TOKENS, settings.context)
+        # A text must be computed in one piece, and the plan counts no more.
+        params.n_batch = params.n_ubatch = settings.context
     if settings.kind == "reranker":
         params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_RANK
     return params
