@@ -224,7 +224,7 @@ def test_many_short_requests_do_not_crash_it(server: TritonServer, model: Triton
 
 
 def test_a_new_version_takes_over_while_streams_run(
-    triton_environment: Environment, quickstart: Path, tmp_path: Path
+    triton_environment: Environment, quickstart: Path, model: TritonModel, tmp_path: Path
 ) -> None:
     shutil.copytree(quickstart, tmp_path / "bundle")
     repository = tmp_path / "bundle" / "triton" / "models"
@@ -232,14 +232,17 @@ def test_a_new_version_takes_over_while_streams_run(
     options = ["--http-thread-count=1"]
     log = tmp_path / "log"
     with triton_server(triton_environment, repository, models=[NAME], log=log, options=options) as server:
-        model = TritonModel(server, NAME)
+        swapped = TritonModel(server, NAME)
         with ThreadPoolExecutor(2) as clients:
-            streams = [clients.submit(model.stream, text_input=PROMPT, **LONG) for _ in range(2)]
+            streams = [clients.submit(swapped.stream, text_input=PROMPT, **LONG) for _ in range(2)]
             shutil.copytree(repository / NAME / "1", repository / NAME / "2")
-            model.load()
+            swapped.load()
             finished = [stream.result() for stream in streams]
         assert {stream.last["model_version"] for stream in finished} == {"1"}
         assert all(stream.last["finish_reason"] == "length" for stream in finished)
-        assert model.metadata()["versions"] == ["2"]
-        assert model.generate(text_input=PROMPT, **GREEDY).json()["model_version"] == "2"
+        assert swapped.metadata()["versions"] == ["2"]
+        assert swapped.generate(text_input=PROMPT, **GREEDY).json()["model_version"] == "2"
     assert "Signal (11)" not in log.read_text()
+    # Two servers ran at once, and one has ended.
+    assert model.is_ready()
+    assert text_of(model, text_input=PROMPT, **GREEDY)
