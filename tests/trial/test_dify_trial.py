@@ -81,6 +81,13 @@ def test_the_wrong_server(sdk: Environment, package: Path, reranker: str, tmp_pa
     assert sorted(faults) == ["Dify credentials accepted", "Dify models answer"]
 
 
+def test_a_server_that_takes_no_text_of_the_whole_context(sdk: Environment, reranker: str, tmp_path: Path) -> None:
+    """As llama-server without `-ub`: short texts pass, and long ones are refused."""
+    package = write_signed(tmp_path, served_model("reranker", context=128))
+    faults = failed(try_dify(package, environment=sdk, keys=[KEY.public], endpoint=reranker, logs=tmp_path))
+    assert list(faults) == ["Dify models answer"]
+
+
 def test_signatures(sdk: Environment, package: Path, tmp_path: Path) -> None:
     other = DifySigningKey(rsa.generate_private_key(public_exponent=65537, key_size=2048))
     faults = failed(try_dify(package, environment=sdk, keys=[other.public], logs=tmp_path))

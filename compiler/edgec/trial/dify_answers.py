@@ -14,6 +14,8 @@ from edgec.trial.dify_process import PluginProcess, Refusal
 
 _TIMEOUT_S = 300.0
 _TOKENS = 8
+# At least one token: as many as the context has fill it, and the plugin cuts what is more.
+_WORD = "weather "
 _TEXTS = ("How do I open a file?", "The weather is fine today.")
 _MESSAGES = [{"role": "user", "content": _TEXTS[0]}]
 
@@ -52,7 +54,8 @@ def refused_credentials(plugin: PluginProcess, credentials: Mapping[str, str]) -
 def bad_answers(plugin: PluginProcess, model: DeclaredModel, credentials: Mapping[str, str]) -> list[str]:
     """What is wrong with the answers of a model."""
     try:
-        return [f"{model.id}: {fault}" for fault in _ANSWERS[model.type](plugin, _model(model, credentials))]
+        context = model.properties["context_size"]
+        return [f"{model.id}: {fault}" for fault in _ANSWERS[model.type](plugin, _model(model, credentials), context)]
     except Refusal as refusal:
         return [f"{model.id}: {refusal}"]
 
@@ -61,7 +64,7 @@ def _model(model: DeclaredModel, credentials: Mapping[str, str]) -> dict[str, An
     return {"model": model.id, "model_type": model.type, "credentials": dict(credentials), "timeout_s": _TIMEOUT_S}
 
 
-def _text_faults(plugin: PluginProcess, model: dict[str, Any]) -> list[str]:
+def _text_faults(plugin: PluginProcess, model: dict[str, Any], _context: int) -> list[str]:
     request = {
         **model, "prompt_messages": _MESSAGES, "model_parameters": {"max_tokens": _TOKENS}, "stop": None, "tools": None,
     }  # fmt: skip
@@ -80,29 +83,30 @@ def _text_faults(plugin: PluginProcess, model: dict[str, Any]) -> list[str]:
     return faults if counted > 0 else [*faults, "no tokens in a prompt that has some"]
 
 
-def _vector_faults(plugin: PluginProcess, model: dict[str, Any]) -> list[str]:
+def _vector_faults(plugin: PluginProcess, model: dict[str, Any], context: int) -> list[str]:
     # The SDK demands `input_type` from 0.9 on.
-    answer = plugin.ask("invoke_text_embedding", **model, texts=list(_TEXTS), input_type="document")
-    first, second = answer["embeddings"]
+    answer = plugin.ask("invoke_text_embedding", **model, texts=[*_TEXTS, _WORD * context], input_type="document")
+    first, second, longest = answer["embeddings"]
     faults = []
-    if len(first) != len(second) or not all(math.isfinite(element) for element in (*first, *second)):
-        faults.append("the embeddings are no two vectors of the same length")
+    if len({len(first), len(second), len(longest)}) != 1 or not all(map(math.isfinite, (*first, *second, *longest))):
+        faults.append("the embeddings are no vectors of the same length")
     if first == second:
         faults.append("different texts have the same embedding")
     return faults
 
 
-def _score_faults(plugin: PluginProcess, model: dict[str, Any]) -> list[str]:
-    docs = plugin.ask(
-        "invoke_rerank", **model, query=_TEXTS[0], docs=list(_TEXTS), score_threshold=None, top_n=len(_TEXTS)
-    )["docs"]
+def _score_faults(plugin: PluginProcess, model: dict[str, Any], context: int) -> list[str]:
+    texts = [*_TEXTS, _WORD * context]
+    docs = plugin.ask("invoke_rerank", **model, query=_TEXTS[0], docs=texts, score_threshold=None, top_n=len(texts))[
+        "docs"
+    ]
     scores = [doc["score"] for doc in docs]
-    if len(docs) != len(_TEXTS) or not all(0 <= score <= 1 for score in scores):
+    if len(docs) != len(texts) or not all(0 <= score <= 1 for score in scores):
         return [f"the scores {scores} are not one from 0 to 1 for each document"]
     return [] if scores == sorted(scores, reverse=True) else ["the best document does not come first"]
 
 
-_ANSWERS: Mapping[str, Callable[[PluginProcess, dict[str, Any]], list[str]]] = {
+_ANSWERS: Mapping[str, Callable[[PluginProcess, dict[str, Any], int], list[str]]] = {
     "llm": _text_faults,
     "text-embedding": _vector_faults,
     "rerank": _score_faults,

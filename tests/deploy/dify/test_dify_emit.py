@@ -161,6 +161,24 @@ def test_texts_for_people(kind: str, request: pytest.FixtureRequest) -> None:
         assert setting in readme
 
 
+@pytest.mark.parametrize(
+    ("kind", "context", "batch", "expected"),
+    [
+        ("encoder", 512, 1, " -c 512 --embeddings --pooling mean --api-key-file key.txt"),
+        ("encoder", 2048, 2, " -c 4096 -np 2 --embeddings --pooling mean -b 2048 -ub 2048 --api-key-file key.txt"),
+        ("reranker", 513, 1, " -c 513 --rerank -b 513 -ub 513 --api-key-file key.txt"),
+        ("decoder", 4096, 1, " -c 4096 --api-key-file key.txt"),
+    ],
+)
+def test_the_command_that_starts_the_server(kind: str, context: int, batch: int, expected: str) -> None:
+    """llama.cpp embeds a text in one piece, of at most `-ub` tokens: 512 unless it is told."""
+    pooling = None if kind == "decoder" else "mean"
+    package = made(served(kind=kind, context=context, batch=batch, pooling=pooling, chat_template=None))
+    command = f"    llama-server -m small-q4_k_m.gguf --host 0.0.0.0 --port 8080{expected}\n"
+    for name in ("README.md", "readme/README_zh_Hans.md"):
+        assert command in (package.content(name) or b"").decode()
+
+
 def test_every_text_of_ours_is_chinese_too(generator: ServedModel) -> None:
     """Where English is written, Chinese stands beside it, but for addresses and icons."""
     package = made(generator)
