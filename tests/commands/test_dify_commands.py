@@ -115,3 +115,33 @@ def test_the_time_can_be_given(
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1600000000")
     assert answer(capsys, "dify", "sign", "p.difypkg")["code"] == 0
     assert answer(capsys, "dify", "verify", "p.signed.difypkg")["time"] == "2020-09-13T12:26:40Z"
+
+
+def test_what_is_refused_leaves_no_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(["dify", "keygen", "--bits", "2048"])
+    run(["dify", "sign", "p.difypkg"])
+    signed = open_package(folder / "p.signed.difypkg")
+    refused = {**dict(signed.files), "manifest.yaml": FILES["manifest.yaml"].replace(b"someone", b"Some One")}
+    (folder / "bad.difypkg").write_bytes(write_package(PluginPackage(tuple(refused.items()), signed.comment)))
+    before = sorted(folder.iterdir())
+    capsys.readouterr()
+    assert run(["dify", "sign", "bad.difypkg"]) == 2
+    told = capsys.readouterr()
+    assert "Some One" in told.err
+    assert "signed already" not in told.out + told.err
+    assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(("comment", "says"), [(None, True), (b"", False), (b"packed by hand", False)])
+def test_only_a_signature_is_called_one(
+    folder: Path, comment: bytes | None, says: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["dify", "keygen", "--bits", "2048"])
+    run(["dify", "sign", "p.difypkg"])
+    signed = open_package(folder / "p.signed.difypkg")
+    kept = signed.comment if comment is None else comment
+    (folder / "q.difypkg").write_bytes(write_package(PluginPackage(signed.files, kept)))
+    capsys.readouterr()
+    assert run(["dify", "sign", "q.difypkg"]) == 0
+    told = capsys.readouterr()
+    assert ("signed already" in told.out + told.err) is says

@@ -14,7 +14,7 @@ from edgec.deploy.dify.keys import DEFAULT_BITS, SIZES_BITS, load_dify_public_ke
 from edgec.deploy.dify.package import open_package, write_package
 from edgec.deploy.dify.signature import (
     NAMES_NOT_COVERED,
-    is_signed,
+    has_signature,
     sign_package,
     signing_time,
     unique_id,
@@ -72,20 +72,22 @@ def sign(package: Path, key: Path | None, target: Path | None, output: Output) -
     if found[1]:
         output.reporter(Note("this is the development key of this machine; no operator should trust it", "warning"))
     opened = open_package(package)
-    if is_signed(opened):
-        output.reporter(Note("the package was signed already; the new file has the new signature only"))
     signed = sign_package(opened, found[0], unix_s=signing_time(os.environ))
+    # Before anything is written: who the plugin is may be what Dify refuses.
+    identifier = unique_id(signed, place=str(package))
     target = target or package.with_name(f"{package.name.removesuffix(_SUFFIX)}.signed{_SUFFIX}")
     data = write_package(signed)
     _refuse_other(target, data)
     write_file(target, data)
+    if has_signature(opened):
+        output.reporter(Note("the package was signed already; the new file has the new signature only"))
     result = {
         "package": str(target),
-        "unique_id": unique_id(signed, place=str(package)),
+        "unique_id": identifier,
         "key": found[0].public.fingerprint,
         "development_key": found[1],
     }
-    output.result(result, f"signed    {target}\nunique id {result['unique_id']}\nkey       {result['key']}")
+    output.result(result, f"signed    {target}\nunique id {identifier}\nkey       {result['key']}")
 
 
 @command.command("verify")

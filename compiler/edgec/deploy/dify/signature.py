@@ -72,6 +72,15 @@ def is_signed(package: PluginPackage) -> bool:
     return bool(package.comment.strip())
 
 
+def has_signature(package: PluginPackage) -> bool:
+    """Whether the package's comment is a signature as Dify writes it, whoever made it."""
+    try:
+        _read_comment(package, None)
+    except ProofError:
+        return False
+    return True
+
+
 def unique_id(package: PluginPackage, *, place: str | None = None) -> str:
     """`author/name:version@checksum`, by which Dify knows this very package. Raises InputError."""
     return f"{identity_of(package, place=place)}@{package.checksum}"
