@@ -57,6 +57,18 @@ def other_words(folder: Path) -> None:
     (folder / "model" / "README.md").write_text("Better than ever.", encoding="utf-8")
 
 
+def test_what_is_carried_says_of_which_artifact(folder: Path) -> None:
+    shop = api.Workshop(cache=folder / "cache", config=folder / "config", env={}, offline=True)
+
+    def titles(*sets: str) -> list[str]:
+        made = api.plan(folder / "recipe.yaml", sets=sets, workshop=shop, output=folder / "artifacts")
+        return [emitted.title for emitted in made.deployment.values()]
+
+    both = "artifacts=[{format: gguf, quantize: {scheme: f16}}, {format: gguf, quantize: {scheme: q8_0}}]"
+    assert [title.rpartition(", ")[2] for title in titles(both, "package.triton={}")] == ["from gguf-f16"] * 2
+    assert "from" not in titles()[0]
+
+
 def test_it_names_scheme_dimension_and_weights(folder: Path) -> None:
     assert re.fullmatch(r"small-q8_0-\d+d-[0-9a-f]{8}", embedding_id(folder))
 

@@ -6,6 +6,7 @@ Rule: emitters are named in one place, here; what one of them refuses stands at 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from edgec.deploy.dify import emit as dify
@@ -54,6 +55,9 @@ def plan_deployment(
         emitted["triton"] = triton.emit(package.triton, model)
     if package.dify is not None:
         emitted["dify"] = dify.emit(package.dify, model, loaded.resolve)
+    if len(artifacts) > 1:
+        # Which one is not seen from the names of models.
+        return {name: replace(made, title=f"{made.title}, from {artifacts[0].name}") for name, made in emitted.items()}
     return emitted
 
 

@@ -246,8 +246,12 @@ class Recipe(Document):
         "context where that is less.",
     )
     batch: int = Field(1, ge=1, description="Sequences decoded at once on the device.")
-    artifacts: tuple[GgufArtifact, ...] = Field(min_length=1, description="The files to make; at least one.")
+    artifacts: tuple[GgufArtifact, ...] = Field(
+        min_length=1, description="The files to make; at least one. Triton and Dify serve the first."
+    )
     prove: Prove = Field(Prove(), description="What the proof compares and what it demands.")
-    package: Package = Field(Package(), description="What the bundle carries for those who serve and use the model.")
+    package: Package = Field(
+        Package(), description="What the bundle carries for those who serve the model: its first artifact."
+    )
     sign: Sign = Field(Sign(), description="The key that signs the bundle.")
     vars: dict[str, str | int | float | bool] = Field(default_factory=dict, description="Values for `${{ vars.x }}`.")
