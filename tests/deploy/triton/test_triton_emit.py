@@ -23,7 +23,7 @@ from edgec.recipe.model import Recipe
 from edgec.recipe.package import TritonPackage
 
 GOLDENS = Path(__file__).parent / "goldens"
-SHOWN = ("README.md", "start.sh", "models/docs-llama/config.pbtxt", "models/docs-llama/1/version.json")
+SHOWN = ("README.md", "start.sh", "load.sh", "models/docs-llama/config.pbtxt", "models/docs-llama/1/version.json")
 
 
 @pytest.mark.parametrize("path", SHOWN)
@@ -136,8 +136,9 @@ def test_what_the_model_or_the_device_cannot_do(docs_llama: ServedModel) -> None
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
-def test_the_start_script_is_clean(docs_llama: ServedModel, tmp_path: Path) -> None:
-    script = tmp_path / "start.sh"
-    script.write_bytes(emit(TritonPackage(), docs_llama).files["triton/start.sh"])
+@pytest.mark.parametrize("name", ["start.sh", "load.sh"])
+def test_the_scripts_are_clean(name: str, docs_llama: ServedModel, tmp_path: Path) -> None:
+    script = tmp_path / name
+    script.write_bytes(emit(TritonPackage(), docs_llama).files[f"triton/{name}"])
     done = subprocess.run(["shellcheck", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
