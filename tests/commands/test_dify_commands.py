@@ -89,6 +89,9 @@ def test_wrong_inputs_are_exit_2(folder: Path, capsys: pytest.CaptureFixture[str
     run(["dify", "keygen", "--bits", "2048"])
     for arguments in (
         ("keygen",),
+        ("keygen", "."),
+        ("keygen", "/"),
+        ("keygen", "config/.."),
         ("sign", "none.difypkg"),
         ("sign", "p.difypkg", "--key", "none.pem"),
         ("sign", "p.difypkg", "-o", "p.difypkg"),
@@ -145,3 +148,22 @@ def test_only_a_signature_is_called_one(
     assert run(["dify", "sign", "q.difypkg"]) == 0
     told = capsys.readouterr()
     assert ("signed already" in told.out + told.err) is says
+
+
+@pytest.mark.parametrize("kind", ["development", "signing", "other"])
+def test_whose_key_it_is(folder: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = folder if kind == "other" else folder / "config" / "edgec" / "dify"
+    run(["dify", "keygen", str(keys / f"{kind}.private.pem"), "--bits", "2048"])
+    run(["dify", "sign", "p.difypkg", "--key", str(keys / f"{kind}.private.pem")])
+    capsys.readouterr()
+    verify = ("dify", "verify", "p.signed.difypkg", "--key", str(keys / f"{kind}.public.pem"))
+    assert run([*verify]) == 0
+    line = capsys.readouterr().out.splitlines()[3]
+    assert line.endswith({"development": "no operator should trust it", "signing": "your own", "other": "bits)"}[kind])
+    told = answer(capsys, *verify)
+    assert (told["own_key"], told["development_key"]) == (kind == "signing", kind == "development")
+
+
+def test_a_folder_is_no_place_for_a_key(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["dify", "keygen", "."]) == 2
+    assert "this is a folder" in capsys.readouterr().err

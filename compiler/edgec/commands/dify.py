@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from edgec.commands.output import Output, output_options
-from edgec.deploy.dify.keyring import find_dify_key, own_public_keys, signing_path
+from edgec.deploy.dify.keyring import find_dify_key, is_own, own_public_keys, signing_path
 from edgec.deploy.dify.keys import DEFAULT_BITS, SIZES_BITS, load_dify_public_key, new_dify_key, public_path
 from edgec.deploy.dify.package import open_package, write_package
 from edgec.deploy.dify.signature import (
@@ -105,6 +105,7 @@ def verify(package: Path, keys: tuple[Path, ...], expected: str | None, output: 
     if not accepted:
         raise InputError.of("no key to verify with", hint="name the publisher's public key with --key")
     found = verify_package(open_package(package), accepted, expected_unique_id=expected, place=str(package))
+    development, own = (is_own(config_home(), found.key, development=kind) for kind in (True, False))
     # With the identifier given, the names are known to be right.
     warnings = [] if expected is not None else [NAMES_NOT_COVERED]
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(found.signed_unix_s))
@@ -112,7 +113,7 @@ def verify(package: Path, keys: tuple[Path, ...], expected: str | None, output: 
         f"verified  {package}",
         f"plugin    {found.identity.author}/{found.identity.name} {found.identity.version}",
         f"unique id {found.unique_id}",
-        f"key       {found.key.fingerprint} (RSA, {found.key.bits} bits)",
+        f"key       {found.key.fingerprint} (RSA, {found.key.bits} bits){_whose(development=development, own=own)}",
         f"time      {when}",
         *(f"note      {text}" for text in warnings),
     ]
@@ -123,11 +124,19 @@ def verify(package: Path, keys: tuple[Path, ...], expected: str | None, output: 
         "version": found.identity.version,
         "unique_id": found.unique_id,
         "key": found.key.fingerprint,
+        "own_key": own,
+        "development_key": development,
         "time": when,
         "size_bytes": found.size_bytes,
         "warnings": warnings,
     }
     output.result(result, "\n".join(lines))
+
+
+def _whose(*, development: bool, own: bool) -> str:
+    if development:
+        return ", the development key of this machine: no operator should trust it"
+    return ", your own" if own else ""
 
 
 def _refuse_other(target: Path, data: bytes) -> None:

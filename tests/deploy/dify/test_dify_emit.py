@@ -231,6 +231,16 @@ def test_sealing_signs_and_adds_the_wheels(generator: ServedModel, acme: KeyFile
     assert again.files == sealed.files
 
 
+def test_the_operator_reads_that_the_key_is_nobodys(generator: ServedModel, acme: KeyFile) -> None:
+    emitted = emit(ACME, generator, Path)
+    for is_development in (False, True):
+        package = package_of(seal(emitted, acme.key, is_development=is_development))
+        readme = (package.content("README.md") or b"").decode()
+        assert readme.startswith("# small\n\n**Signed with a development key") is is_development
+        assert ("开发密钥" in (package.content("readme/README_zh_Hans.md") or b"").decode()) is is_development
+        assert readme.endswith((package_of(emitted).content("README.md") or b"").decode().partition("\n")[2])
+
+
 def test_same_model_same_bytes(generator: ServedModel) -> None:
     assert emit(ACME, generator, Path).digest == emit(ACME, served(), Path).digest
     assert emit(ACME, generator, Path).digest != emit(ACME, served(context=8192), Path).digest

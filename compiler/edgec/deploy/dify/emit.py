@@ -19,7 +19,7 @@ from edgec.deploy.dify.manifest import MANIFEST_PATH, PROVIDER_PATH, Wording, ma
 from edgec.deploy.dify.models import PredefinedModel, predefined_models
 from edgec.deploy.dify.package import MAX_BYTES, PluginPackage, read_package, write_package
 from edgec.deploy.dify.signature import FIXED_UNIX_S, sign_package, unique_id
-from edgec.deploy.dify.texts import texts
+from edgec.deploy.dify.texts import texts, with_development_notice
 from edgec.deploy.dify.wheels import requirements, wheel_bytes
 from edgec.deploy.dify.yaml import to_yaml
 from edgec.deploy.model import Emitted, Mistake, ServedModel
@@ -81,7 +81,7 @@ def emit(settings: DifyPackage, model: ServedModel, resolve: Callable[[str], Pat
 def seal(
     emitted: Emitted, key: DifySigningKey, *, is_development: bool, wheels: Mapping[str, bytes] | None = None
 ) -> Emitted:
-    """What `emit` made, with the wheels by their file names and signed; its facts say by whom.
+    """What `emit` made, with the wheels by their file names and signed; its facts say by whom, its README if by nobody.
 
     The public key that operators need stands beside it: whoever trusts the bundle's signature can trust this key.
     """
@@ -89,6 +89,8 @@ def seal(
     public = f"{_FOLDER}/{emitted.facts['author']}.public.pem"
     added = {f"wheels/{name}": content for name, content in (wheels or {}).items()}
     files = {**dict(read_package(data, place=path).files), **added}
+    if is_development:
+        files = with_development_notice(files)
     package = sign_package(PluginPackage.of(files), key)
     facts = {
         **emitted.facts,

@@ -42,13 +42,11 @@ def find_dify_key(
     The recipe's (`explicit`), else `$EDGEC_DIFY_KEY`, else the user's, else the development key.
     """
     named = explicit or (Path(env[KEY_VARIABLE]) if env.get(KEY_VARIABLE) else None)
-    development = dify_keys_folder(config_home) / _DEVELOPMENT
     if named is not None:
         key = load_dify_key(named, report=report)
         # Naming the development key does not make it one that others were told to trust.
-        public = public_path(development)
-        known = public.exists() and load_dify_public_key(public).fingerprint == key.public.fingerprint
-        return key, known
+        return key, is_own(config_home, key.public, development=True)
+    development = dify_keys_folder(config_home) / _DEVELOPMENT
     for path in (signing_path(config_home), development):
         if path.exists():
             return load_dify_key(path, report=report), path == development
@@ -72,6 +70,13 @@ def own_public_keys(config_home: Path) -> tuple[DifyPublicKey, ...]:
     """The public halves of this machine's keys."""
     folder = dify_keys_folder(config_home)
     return tuple(load_dify_public_key(path) for path in sorted(folder.glob("*.public.pem")))
+
+
+def is_own(config_home: Path, key: DifyPublicKey, *, development: bool) -> bool:
+    """Whether `key` is this machine's development key, or else the one that its user made."""
+    private = dify_keys_folder(config_home) / (_DEVELOPMENT if development else _SIGNING)
+    public = public_path(private)
+    return public.exists() and load_dify_public_key(public).fingerprint == key.fingerprint
 
 
 def _make_development_key(path: Path, report: Reporter) -> None:

@@ -89,13 +89,15 @@ def public_path(private_path: Path) -> Path:
 def new_dify_key(path: Path, *, bits: int = DEFAULT_BITS) -> DifySigningKey:
     """Makes a key at `path` (PKCS#1 PEM, mode 0600) and its public half beside it.
 
-    Raises InputError when either file exists already: a key is never overwritten.
+    Raises InputError when either file exists already (a key is never overwritten), or when `path` is a folder.
     """
+    if path.is_dir():
+        raise _wrong(path, "this is a folder", f"name a file in it: {shlex.quote(str(path / 'dify.private.pem'))}")
     public = public_path(path)
     for existing in (path, public):
         if existing.exists() or existing.is_symlink():
             raise _wrong(
-                existing, "a key stands there already; it is not overwritten", "choose another path, or move it away"
+                existing, "a file stands there already; it is not overwritten", "choose another path, or move it away"
             )
     key = DifySigningKey(rsa.generate_private_key(public_exponent=65537, key_size=bits))
     pem = key.private.private_bytes(
@@ -107,7 +109,7 @@ def new_dify_key(path: Path, *, bits: int = DEFAULT_BITS) -> DifySigningKey:
         write_new(public, key.public.pem, 0o644)
     except FileExistsError as error:
         place = Path(error.filename2 or error.filename)
-        raise _wrong(place, "a key appeared there meanwhile; it is not overwritten", "choose another path") from None
+        raise _wrong(place, "a file appeared there meanwhile; it is not overwritten", "choose another path") from None
     except OSError as error:
         raise explain(error, path) from error
     return key

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jinja2
 
@@ -16,6 +16,11 @@ _FILES = {
     # Where Dify looks for the other languages.
     "readme/README_zh_Hans.md": "README_zh_Hans.md.j2",
     "PRIVACY.md": "PRIVACY.md.j2",
+}
+# After the title of each README, when nobody vouches for the key.
+_DEVELOPMENT = {
+    "README.md": "**Signed with a development key, to try it out: let no Dify that others use trust this key.**",
+    "readme/README_zh_Hans.md": "**本插件包使用开发密钥签名，仅供试用：请勿让他人使用的 Dify 信任此密钥。**",
 }
 
 
@@ -37,3 +42,12 @@ def texts(
         .encode()
         for path, name in _FILES.items()
     }
+
+
+def with_development_notice(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The package's files with a line in each README that says whose key signs it: nobody's."""
+    noticed = dict(files)
+    for path, notice in _DEVELOPMENT.items():
+        title, _, rest = files[path].partition(b"\n")
+        noticed[path] = b"\n".join((title, b"", notice.encode(), rest))
+    return noticed
