@@ -64,6 +64,13 @@ class Shop:
         path.write_text(text, encoding="utf-8")
         return path
 
+    def small_board(self) -> Path:
+        """Writes a target that has room for one sequence of the small model, but not for a hundred."""
+        path = self.folder / "small-board.yaml"
+        memory = "memory: {total_mib: 900, os_reserve_mib: 768}"
+        path.write_text(f"extends: pi5-8gb\nname: small-board\ntitle: Small board\n{memory}\n", encoding="utf-8")
+        return path
+
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Starts a command in the folder, in a process group of its own."""
         return subprocess.Popen(

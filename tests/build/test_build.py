@@ -124,9 +124,13 @@ def test_a_stored_result_that_rotted_is_made_again(shop):
 
 
 def test_a_model_that_does_not_fit_is_refused_before_anything_is_written(shop):
-    refused = shop.run("build", shop.recipe(), "--set", "batch=100000")
+    refused = shop.run("build", shop.recipe(), "--set", f"target={shop.small_board()}", "--set", "batch=100")
     assert refused.code == 2
-    assert "does not fit" in refused.last["diagnostics"][0]["message"]
+    mistake = refused.last["diagnostics"][0]
+    assert "does not fit" in mistake["message"]
+    # The place is the number to change.
+    assert mistake["hint"].startswith("set `batch: ")
+    assert mistake["source_line"] == "batch=100"
     assert not (shop.folder / "cache" / "store").exists()
 
 

@@ -63,7 +63,7 @@ def test_a_misfit_is_refused_before_any_weight_is_downloaded(shop, hub):
     shop = dataclasses.replace(
         shop, extra={"HF_ENDPOINT": hub.url, "HF_HOME": str(shop.folder / "hf"), "HF_HUB_OFFLINE": "0"}
     )
-    refused = shop.run("build", shop.recipe(RECIPE), "--set", "batch=100000")
+    refused = shop.run("build", shop.recipe(RECIPE), "--set", f"target={shop.small_board()}", "--set", "batch=100")
     assert refused.code == 2
     assert "does not fit" in refused.last["diagnostics"][0]["message"]
     assert sum(r.sent_bytes for r in hub.requests) < (MODEL / "model.safetensors").stat().st_size / 10

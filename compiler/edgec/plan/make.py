@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from edgec.errors import Diagnostic, InputError, ToolError
+from edgec.errors import Diagnostic, InputError, Span, ToolError
 from edgec.events import Reporter, silent
 from edgec.plan.actions import ActionGraph
 from edgec.plan.deploy import plan_deployment
@@ -90,7 +90,7 @@ def refuse_misfits(plan: Plan) -> None:
             message=f"{a.name} does not fit {plan.target.title}: it needs {a.summary.fit.needed_mib:.0f} MiB, "
             f"{a.summary.fit.available_mib:.0f} MiB are available",
             hint=a.summary.fit.advice,
-            span=plan.loaded.span("artifacts", index) or plan.loaded.span("target"),
+            span=_place_to_change(plan.loaded, index, a.summary.fit.advice or ""),
         )
         for index, a in enumerate(plan.artifacts)
         if a.summary.fit.verdict == "no"
@@ -106,6 +106,15 @@ def refuse_misfits(plan: Plan) -> None:
         )
     if found:
         raise InputError(*found)
+
+
+def _place_to_change(loaded: LoadedRecipe, index: int, advice: str) -> Span | None:
+    """The line that the advice is about, if it is written; else the artifact, else the target."""
+    # In the order in which advice names them.
+    places: tuple[tuple[str | int, ...], ...] = (("batch",), ("context",), ("artifacts", index, "quantize", "scheme"))
+    named = [place for place in places if advice.startswith(f"set `{place[-1]}:")]
+    found = (loaded.span(*place) for place in (*named, ("artifacts", index), ("target",)))
+    return next((span for span in found if span is not None), None)
 
 
 def refuse_full_disk(plan: Plan, cache: Path, output: Path, *, archive: bool = False) -> None:
