@@ -21,8 +21,8 @@ ROWS = 2
 _ROUNDS = 5
 # What nearest_int may give at least: only the greatest level is kept from being passed.
 _LEAST = np.float32(-(2.0**22))
-# What certainly rounds to 0, although products of levels up to 255 are off by 255 * 2^-22; quotients that certainly round
-# as they should; and what makes no denormal number pass for certain.
+# How far from a level certainly rounds to it, although products of levels up to 255 are off by up to 255 * 2^-22;
+# quotients that certainly round as they should; and what makes no denormal number pass for certain.
 _SURE, _FAR, _TINY = np.float32(0.4999), np.float32(2.0**20), np.float32(1e-30)
 
 
@@ -138,11 +138,11 @@ def _set_first_levels(x, inverse, top, level, product, square):  # type: ignore[
         store(square, i, weight * rounded * rounded)
         sum_xl += load(product, i)
         sum_ll += load(square, i)
-    settled = sum_ll == sum_ll
+    settled = spread(ONE)
     for i in range(x.shape[0]):
         xl, ll = sum_xl - load(product, i), sum_ll - load(square, i)
-        settled = settled & _stay(load(x, i), load(level, i), xl, ll, -top, top - ONE)
-    return sum_xl, sum_ll, settled
+        settled = choose(_stay(load(x, i), load(level, i), xl, ll, -top, top - ONE), settled, ZERO)
+    return sum_xl, sum_ll, settled > ZERO
 
 
 @compiled
@@ -151,7 +151,7 @@ def _scale_of(sum_xl, sum_ll):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _refine(subs, late, top, fits, levels):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+def _refine(subs, late, top, fits, levels):  # type: ignore[no-untyped-def]
     """Set the scales of the sub-blocks whose numbers are in `late`, and their levels, plus top."""
     n = subs.shape[1]
     rows = np.empty((WIDTH, n), np.float32)
@@ -174,11 +174,11 @@ def _refine(subs, late, top, fits, levels):  # type: ignore[no-untyped-def]  # n
 
 
 @compiled
-def search(subs, top, fits, late, levels):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+def search(subs, top, fits, late, levels):  # type: ignore[no-untyped-def]
     """Fill in fits (ROWS, padded count); how many sub-blocks may have other levels than INVERSE gives.
 
     Their numbers go to `late` (padded count,), their levels, plus top, to `levels` (tiles, n, WIDTH) in the order of
-    `late`. Few sub-blocks need a second look: together they fill the lanes, which else would wait for the slowest.
+    `late`. The rounds of these few sub-blocks are run in full lanes: else all would wait for the slowest.
     """
     n, count = subs.shape[1], 0
     x, level, product, square = scratch(n), scratch(n), scratch(n), scratch(n)

@@ -71,7 +71,7 @@ def set_symmetric(values, n, scale, inverse, top, levels):  # type: ignore[no-un
 
 @compiled
 def keep_levels(late, kept, scale, levels):  # type: ignore[no-untyped-def]
-    """Take the levels `kept` (tiles, n, WIDTH) of the sub-blocks `late` where the scale is zero; `levels` (count, n)."""
+    """Take the levels `kept` (tiles, n, WIDTH) of sub-blocks `late` where the scale is zero; `levels` (count, n)."""
     for j in range(late.size):
         s = late[j]
         if scale[s] == ZERO:
