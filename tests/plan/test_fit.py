@@ -176,6 +176,14 @@ def test_encoders_have_no_kv_cache() -> None:
     assert fit.verdict == "fits"
 
 
+@pytest.mark.parametrize(("context", "printed_mib"), [(512, 4.01), (1024, 9.03), (2048, 22.05)])
+def test_an_encoder_holds_a_whole_text_at_once(context: int, printed_mib: float) -> None:
+    """llama.cpp's "CPU compute buffer size" for a BERT of this shape: never less is planned, nor much more."""
+    bert = ModelShape(3, 256, 512, 4, 4, 64, 64, 582, 2048)
+    fit = fit_of("pi5-4gb", "llama_cpp", shape=bert, bytes_by_type={"q8_0": 2_000_000}, context=context, kv_cache=False)
+    assert printed_mib <= item(fit, "compute buffer") <= 1.5 * printed_mib
+
+
 def test_a_browser_wants_shards_before_anything_else() -> None:
     whole = fit_of("wasm-browser", "wllama", bytes_by_type={"q4_0": 2_200_000_000}, shape=GEMMA3_1B, context=2048)
     assert whole.verdict == "no"

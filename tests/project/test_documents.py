@@ -59,6 +59,6 @@ def test_pipelines_fit_their_published_schemas(schema, file):
 
 
 def test_pipelines_call_scripts_that_are_executable():
-    for script in ("ci/bundle", "ci/check", "ci/quickstart", ".ci/run"):
+    for script in ("ci/aarch64", "ci/bundle", "ci/check", "ci/quickstart", ".ci/run"):
         assert os.access(ROOT / script, os.X_OK), script
         subprocess.run(["bash", "-n", ROOT / script], check=True)

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,12 @@ from dify_case import CHATML, SERVER_KEY, Plugin, plugin_of, served_model
 from encoder_models import write_reranker
 from parrot import CONTEXT, write_parrot
 from proof_models import compile_checkpoint, compile_model
+from triton_case import QUICKSTART, built_and_unpacked
 
 from edgec.errors import ToolError
 from edgec.events import silent
 from edgec.prove.held_out import built_in_text
 from edgec.source.local import open_local
-from edgec.store.paths import cache_home
 from edgec.toolchain.environments import Environment, find_toolchain, install
 from edgec.trial.llama_server import serving
 
@@ -44,25 +43,28 @@ THINK_TEMPLATE = (
 
 
 @pytest.fixture(scope="session", params=["dify", "dify-next"])
-def sdk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+def sdk(request: pytest.FixtureRequest, toolchains_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """The environments of both SDKs."""
     log = tmp_path_factory.mktemp("sdk") / "install.log"
     try:
-        return install(
-            find_toolchain(request.param), cache_home() / "toolchains", offline=False, report=silent, log=log
-        )
+        return install(find_toolchain(request.param), toolchains_root, offline=False, report=silent, log=log)
     except ToolError as error:
         if "needs Python" in str(error):
             pytest.skip(error.diagnostics[0].message)
         raise
 
 
-@dataclass(frozen=True)
-class Served:
-    """A server's base URL and its model's file."""
+@pytest.fixture(scope="session")
+def triton_environment(toolchains_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """The toolchain with tritonserver."""
+    log = tmp_path_factory.mktemp("triton") / "install.log"
+    return install(find_toolchain("triton"), toolchains_root, offline=False, report=silent, log=log)
 
-    url: str
-    model: Path
+
+@pytest.fixture(scope="session")
+def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The quickstart's unpacked bundle, for eight clients at once."""
+    return built_and_unpacked(QUICKSTART, tmp_path_factory.mktemp("quickstart"), "batch=8")
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,6 @@ from typing import Any
 
 import pytest
 
-from edgec.events import silent
-from edgec.store.paths import cache_home
-from edgec.toolchain.environments import find_toolchain, install
-
 pytestmark = pytest.mark.toolchain
 
 MODEL = Path(__file__).parents[2] / "models" / "docs-llama"
@@ -36,11 +32,11 @@ package: {{triton: null}}
 class Shop:
     """A cache and keys of its own, but for the toolchains."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, toolchains: Path) -> None:
         self.folder = folder
         (folder / "recipe.yaml").write_text(RECIPE)
         (folder / "cache").mkdir()
-        (folder / "cache" / "toolchains").symlink_to(cache_home() / "toolchains")
+        (folder / "cache" / "toolchains").symlink_to(toolchains)
         self.run("dify", "keygen", "acme.private.pem", "--bits", "2048")
 
     def run(self, *arguments: str) -> tuple[int, dict[str, Any]]:
@@ -58,11 +54,8 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    folder = tmp_path_factory.mktemp("shop")
-    toolchains = cache_home() / "toolchains"
-    install(find_toolchain("dify"), toolchains, offline=False, report=silent, log=folder / "install.log")
-    return Shop(folder)
+def shop(toolchains_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    return Shop(tmp_path_factory.mktemp("shop"), toolchains_root)
 
 
 def test_a_bundle_with_a_plugin(shop: Shop) -> None:

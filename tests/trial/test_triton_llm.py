@@ -20,12 +20,9 @@ from triton_case import (
     MESSAGES,
     NAME,
     PROMPT,
-    QUICKSTART,
-    built_and_unpacked,
     chat_text,
     public_key,
     text_of,
-    triton_environment,
 )
 
 from edgec.bundle.verify import verify_bundle
@@ -40,20 +37,9 @@ STREAMS = 8
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    return triton_environment(tmp_path_factory.mktemp("toolchain") / "install.log")
-
-
-@pytest.fixture(scope="module")
-def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The quickstart's bundle for eight clients at once."""
-    return built_and_unpacked(QUICKSTART, tmp_path_factory.mktemp("quickstart"), f"batch={STREAMS}")
-
-
-@pytest.fixture(scope="module")
-def server(environment: Environment, unpacked: Path) -> Iterator[TritonServer]:
-    log = unpacked.with_name("triton.log")
-    with triton_server(environment, unpacked / "triton" / "models", models=[NAME], log=log) as running:
+def server(triton_environment: Environment, quickstart: Path) -> Iterator[TritonServer]:
+    log = quickstart.with_name("triton.log")
+    with triton_server(triton_environment, quickstart / "triton" / "models", models=[NAME], log=log) as running:
         yield running
 
 
@@ -81,9 +67,9 @@ def test_live_ready_and_named(server: TritonServer, model: TritonModel) -> None:
     assert model.metadata()["outputs"][0]["name"] == "text_output"
 
 
-def test_the_served_bundle_stays_as_it_was_signed(model: TritonModel, unpacked: Path) -> None:
+def test_the_served_bundle_stays_as_it_was_signed(model: TritonModel, quickstart: Path) -> None:
     assert model.is_ready()
-    assert verify_bundle(unpacked, public_key=public_key(unpacked), accept_development_key=True).form == "folder"
+    assert verify_bundle(quickstart, public_key=public_key(quickstart), accept_development_key=True).form == "folder"
 
 
 def test_generate_answers_as_llama_cpps_own_server(model: TritonModel, chat: str) -> None:
@@ -168,7 +154,7 @@ def test_work_stops_when_clients_leave(model: TritonModel) -> None:
 
 
 def test_infer_over_grpc_streams_and_can_be_cancelled(
-    environment: Environment, server: TritonServer, model: TritonModel, tmp_path: Path
+    triton_environment: Environment, server: TritonServer, model: TritonModel, tmp_path: Path
 ) -> None:
     def ask(leave_after: int, **inputs: Any) -> dict[str, Any]:
         types = {str: ("BYTES", "object"), float: ("FP32", "float32"), bool: ("BOOL", "bool"), int: ("INT32", "int32")}
@@ -178,7 +164,7 @@ def test_infer_over_grpc_streams_and_can_be_cancelled(
         ]
         asked = {"port": server.grpc_port, "model": NAME, "inputs": tensors, "leave_after": leave_after}
         script = Path(__file__).with_name("grpc_script.py")
-        return run_json(environment, script, asked, timeout_s=90, log=tmp_path / "log", memory_mib=64)
+        return run_json(triton_environment, script, asked, timeout_s=90, log=tmp_path / "log", memory_mib=64)
 
     whole = ask(-1, text_input=PROMPT, **GREEDY)
     assert whole["error"] is None
@@ -236,18 +222,23 @@ def test_many_short_requests_do_not_crash_it(server: TritonServer, model: Triton
     assert server.http.is_ok("/v2/health/live")
 
 
-def test_a_new_version_takes_over_while_streams_run(environment: Environment, unpacked: Path, tmp_path: Path) -> None:
-    shutil.copytree(unpacked, tmp_path / "bundle")
+def test_a_new_version_takes_over_while_streams_run(
+    triton_environment: Environment, quickstart: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(quickstart, tmp_path / "bundle")
     repository = tmp_path / "bundle" / "triton" / "models"
-    with triton_server(environment, repository, models=[NAME], log=tmp_path / "log") as server:
+    # One thread for all HTTP: a load over HTTP would hold it, and the streams would lose responses and never end.
+    options = ["--http-thread-count=1"]
+    log = tmp_path / "log"
+    with triton_server(triton_environment, repository, models=[NAME], log=log, options=options) as server:
         model = TritonModel(server, NAME)
         with ThreadPoolExecutor(2) as clients:
             streams = [clients.submit(model.stream, text_input=PROMPT, **LONG) for _ in range(2)]
             shutil.copytree(repository / NAME / "1", repository / NAME / "2")
-            assert model.load().is_ok
+            model.load()
             finished = [stream.result() for stream in streams]
         assert {stream.last["model_version"] for stream in finished} == {"1"}
         assert all(stream.last["finish_reason"] == "length" for stream in finished)
         assert model.metadata()["versions"] == ["2"]
         assert model.generate(text_input=PROMPT, **GREEDY).json()["model_version"] == "2"
-    assert "Signal (11)" not in (tmp_path / "log").read_text()
+    assert "Signal (11)" not in log.read_text()

@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from triton_case import built_and_unpacked, triton_environment
+from triton_case import built_and_unpacked
 
 from edgec.errors import ToolError
+from edgec.toolchain.environments import Environment
 from edgec.trial.http_client import HttpClient
 from edgec.trial.llama_server import serving
 from edgec.trial.triton import try_triton
@@ -39,10 +40,9 @@ def unpacked(minilm_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="module")
-def model(unpacked: Path) -> Iterator[TritonModel]:
-    environment = triton_environment(unpacked.with_name("install.log"))
+def model(unpacked: Path, triton_environment: Environment) -> Iterator[TritonModel]:
     log = unpacked.with_name("triton.log")
-    with triton_server(environment, unpacked / "triton" / "models", models=["minilm"], log=log) as server:
+    with triton_server(triton_environment, unpacked / "triton" / "models", models=["minilm"], log=log) as server:
         yield TritonModel(server, "minilm")
 
 
@@ -80,8 +80,7 @@ def test_a_text_that_is_too_long_spoils_only_its_own_request(model: TritonModel)
         assert list(clients.map(ask, range(20))) == [number % 5 != 0 for number in range(20)]
 
 
-def test_the_whole_trial_passes(unpacked: Path, tmp_path: Path) -> None:
-    environment = triton_environment(tmp_path / "install.log")
-    checks = try_triton(unpacked, environment=environment, logs=tmp_path)
+def test_the_whole_trial_passes(unpacked: Path, triton_environment: Environment, tmp_path: Path) -> None:
+    checks = try_triton(unpacked, environment=triton_environment, logs=tmp_path)
     assert [check.name for check in checks if not check.passed] == []
     assert len(checks) == 6

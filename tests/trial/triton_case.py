@@ -9,9 +9,6 @@ from typing import Any
 from edgec.api import Workshop, build
 from edgec.bundle.keyfile import PublicKey, load_public_key
 from edgec.bundle.unpack import unpack
-from edgec.events import silent
-from edgec.store.paths import cache_home
-from edgec.toolchain.environments import Environment, find_toolchain, install
 from edgec.trial.triton_client import TritonModel
 
 ROOT = Path(__file__).parents[2]
@@ -27,11 +24,6 @@ LONG: dict[str, Any] = {
     "json_schema": json.dumps({"type": "array", "items": {"type": "boolean"}, "minItems": 1900}),
 }
 GENERATED = "edgec_generated_tokens_total"
-
-
-def triton_environment(log: Path) -> Environment:
-    """The toolchain, from the user's own cache: made once."""
-    return install(find_toolchain("triton"), cache_home() / "toolchains", offline=False, report=silent, log=log)
 
 
 def built_and_unpacked(recipe: Path, folder: Path, *sets: str) -> Path:

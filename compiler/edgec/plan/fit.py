@@ -55,12 +55,16 @@ class _Need:
         r = self.runtime
         return kv_cache_bytes(self.shape, context=context, kv_bytes=r.kv_bytes, batch=batch, n_ubatch=r.n_ubatch)
 
+    def rows(self, context: int) -> int:
+        """Tokens of one physical batch: an encoder sees a whole text at once, a decoder takes it in pieces."""
+        return min(self.runtime.n_ubatch, context) if self.kv_cache else context
+
     def compute_bytes(self, context: int) -> int:
         """Activations of one physical batch, as llama.cpp reserves them (tests/plan/test_fit.py has its numbers).
 
         Five rows of the embedding's width, the logits or three feed-forward rows, and a 16-bit attention mask.
         """
-        rows = min(self.runtime.n_ubatch, context)
+        rows = self.rows(context)
         feed_forward = 3 * self.shape.n_ff
         widest = max(self.shape.n_vocab, feed_forward) if self.kv_cache else feed_forward
         return rows * ((widest + 5 * self.shape.n_embd) * _FLOAT_BYTES + context * _MASK_BYTES)
@@ -132,7 +136,7 @@ def _items(need: _Need, context: int, batch: int) -> tuple[MemoryItem, ...]:
         if shape.sliding_window is not None:
             how += f", layers with a window hold {shape.sliding_window} tokens and one batch"
         items.append(MemoryItem("KV cache", need.kv_bytes(context, batch) / MIB, how))
-    how = f"activations of a batch of {min(runtime.n_ubatch, context)} tokens"
+    how = f"activations of a batch of {need.rows(context)} tokens"
     if need.kv_cache:
         how += ", with logits of each; less where only the last one's are asked for"
     items.append(MemoryItem("compute buffer", need.compute_bytes(context) / MIB, how))

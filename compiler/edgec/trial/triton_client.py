@@ -6,11 +6,16 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edgec.errors import ToolError
+from edgec.toolchain.environments import run_json
 from edgec.trial.http_client import Reply
 from edgec.trial.triton_server import TritonServer
+
+_LOAD = Path(__file__).parent / "inside" / "triton_load.py"
+_START_PYTHON_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -89,9 +94,15 @@ class TritonModel:
             raise ToolError.of(f"the stream ended after {len(pieces)} responses without a finish reason")
         return Streamed(tuple(pieces), tuple(arrivals), last)
 
-    def load(self) -> Reply:
-        """Loads it again from the repository, with the versions that stand there now."""
-        return self.server.http.post(f"/v2/repository/models/{self.name}/load", {})
+    def load(self, timeout_s: float = 120.0) -> None:
+        """Loads it again from the repository, with the versions that stand there now. Raises ToolError."""
+        asked = {"port": self.server.grpc_port, "model": self.name, "timeout_s": timeout_s}
+        log = self.server.log.with_name("triton-load.log")
+        reply = run_json(
+            self.server.environment, _LOAD, asked, timeout_s=timeout_s + _START_PYTHON_S, log=log, memory_mib=64
+        )
+        if reply["error"] is not None:
+            raise ToolError.of(f"Triton does not load {self.name}: {reply['error']}", hint=f"see {self.server.log}")
 
     def metric(self, family: str) -> float:
         """The sum of a metric over the model's versions; 0 when it has none."""

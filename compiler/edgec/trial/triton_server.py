@@ -13,7 +13,6 @@ import signal
 import subprocess
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +25,8 @@ from edgec.toolchain.process import run_tool
 from edgec.toolchain.surroundings import for_tool
 from edgec.trial.http_client import HttpClient
 from edgec.trial.ports import free_ports
+from edgec.trial.shared_memory import region_prefix
 
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Triton puts it, under a name of our own
 # Another program may take a port between our choice and Triton's bind.
 _ATTEMPTS = 3
 _STOP_TIMEOUT_S = 20.0
@@ -44,6 +43,7 @@ _ASK_PYTHON = (
 class TritonServer:
     """A running server. `process_id` is that of tritonserver; `ready_s`: what it took from start to ready."""
 
+    environment: Environment
     http: HttpClient
     metrics: HttpClient
     grpc_port: int
@@ -69,8 +69,7 @@ def triton_server(
     """
     with in_use(environment), tempfile.TemporaryDirectory(prefix="edgec-triton-") as scratch:
         folder = Path(scratch)
-        variables = _variables(environment, _libpython_folder(environment, folder / "python.log"))
-        _assemble(environment, folder)
+        variables = prepare(environment, folder)
         with contextlib.ExitStack() as stack:
             for attempt in range(_ATTEMPTS):
                 start = _Start(environment, folder, repository.resolve(), models, log, options, variables)
@@ -81,6 +80,16 @@ def triton_server(
                     if attempt == _ATTEMPTS - 1:
                         raise
             yield server
+
+
+def prepare(environment: Environment, folder: Path) -> dict[str, str]:
+    """Puts the folder `backends` into `folder`, and returns the environment variables that tritonserver needs.
+
+    Raises ToolError: no server in the environment, no libpython.
+    """
+    variables = _variables(environment, _libpython_folder(environment, folder / "python.log"))
+    _assemble(environment, folder)
+    return variables
 
 
 class NotServedError(ToolError):
@@ -107,12 +116,11 @@ class _Start:
     def running(self, timeout_s: float) -> Iterator[TritonServer]:
         """The server, ready."""
         ports = free_ports(3)
-        shared_memory = f"edgec_{uuid.uuid4().hex}_"
         began = time.monotonic()
         with explained(self.log):
             self.log.parent.mkdir(parents=True, exist_ok=True)
             sink = self.log.open("wb")
-        with sink, lifeline() as line:
+        with sink, region_prefix() as shared_memory, lifeline() as line:
             child = subprocess.Popen(  # noqa: S603 - our own argument list, no shell
                 program_arguments(self.environment.python, self._arguments(ports, shared_memory)),
                 stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, pass_fds=(line,), cwd=self.folder,
@@ -121,11 +129,10 @@ class _Start:
             try:
                 http, metrics = HttpClient(ports[0]), HttpClient(ports[2])
                 self._wait_until_ready(child, http, began + timeout_s)
-                yield TritonServer(http, metrics, ports[1], child.pid, self.log, time.monotonic() - began)
+                ready_s = time.monotonic() - began
+                yield TritonServer(self.environment, http, metrics, ports[1], child.pid, self.log, ready_s)
             finally:
                 _stop(child)
-                for left in _SHARED_MEMORY.glob(f"{shared_memory}*"):
-                    left.unlink(missing_ok=True)
 
     def _arguments(self, ports: Sequence[int], shared_memory: str) -> list[str]:
         return [

@@ -9,7 +9,7 @@ from edgec.deploy.model import Emitted, ServedModel
 from edgec.deploy.triton.llama_cpp import llama_cpp_model, max_tokens, model_name, runtime_requirement
 from edgec.deploy.triton.mistakes import check, refuse
 from edgec.deploy.triton.repository import checked_files
-from edgec.deploy.triton.start import start_script
+from edgec.deploy.triton.start import load_script, start_script
 from edgec.deploy.triton.templates import render
 from edgec.prove.model import NotVerified
 from edgec.recipe.package import TritonPackage
@@ -22,7 +22,7 @@ _WHAT = {"decoder": "text generation", "encoder": "text embeddings", "reranker":
 
 
 def emit(settings: TritonPackage, model: ServedModel) -> Emitted:
-    """The repository, start.sh and README.md, below `triton/`. Raises ValueError if the lint refuses them."""
+    """The repository, start.sh, load.sh and README.md, below `triton/`. Raises ValueError if the lint refuses them."""
     served = llama_cpp_model(settings, model)
     repository = checked_files((served,))
     memory_mib = int(model.device.available_mib)
@@ -42,7 +42,8 @@ def emit(settings: TritonPackage, model: ServedModel) -> Emitted:
         max_tokens=max_tokens(settings, model.context),
         requirements=f"{requirement} 'numpy<2'",
     )
-    files = {f"{ROOT}/start.sh": start, f"{ROOT}/README.md": readme}
+    load = load_script(served.config.name, settings.ports)
+    files = {f"{ROOT}/start.sh": start, f"{ROOT}/load.sh": load, f"{ROOT}/README.md": readme}
     files |= {f"{REPOSITORY}/{path}": data for path, data in repository.items()}
     title = f"Triton model repository {REPOSITORY}: model {served.config.name}, version {settings.version}"
     return Emitted(title, dict(sorted(files.items())), _facts(settings, model), (_not_loaded(),))

@@ -15,7 +15,7 @@ from edgec.recipe.package import TritonPackage
 _AT = ("package", "triton")
 # A name is a folder, a part of every URL, and a part of the name of a shared memory region.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_NAME_CHARS = 128
+_NAME_CHARS = 127
 
 
 def check(settings: TritonPackage, recipe: Recipe) -> Iterator[Mistake]:

@@ -1,11 +1,13 @@
-"""start.sh: how a repository is served, with only the backends it needs and the memory limit of its device.
+"""start.sh: how a repository is served, with only the backends it needs and the memory limit of its device; and
+load.sh: how a new version gets into the running server.
 
-Rule: the script is POSIX sh, and every value of the recipe in it is quoted.
+Rule: the scripts are POSIX sh, and every value of the recipe in them is quoted.
 """
 
 from __future__ import annotations
 
 import shlex
+import struct
 from collections.abc import Sequence
 
 from edgec.deploy.triton.model_config import ModelConfig
@@ -38,6 +40,15 @@ def start_script(
         packages=" ".join(shlex.quote(requirement) for _, requirement in needed),
         models=_entry_points(models),
     )
+
+
+def load_script(model: str, ports: TritonPorts) -> bytes:
+    """load.sh for the model of this name, at most 127 bytes long."""
+    name = model.encode()
+    # Field 2 of RepositoryModelLoadRequest is a text.
+    request = bytes((0x12, len(name))) + name
+    message = b"\0" + struct.pack(">I", len(request)) + request
+    return render("load.sh.j2", model=model, ports=ports, message="".join(f"\\{byte:03o}" for byte in message))
 
 
 def _entry_points(models: Sequence[ModelConfig]) -> list[str]:

@@ -58,9 +58,11 @@ case $address in
 *) [ -n "${TRITON_ADMIN_KEY:-}" ] || fail "$address can be reached by others: set TRITON_ADMIN_KEY, the key for loading models" ;;
 esac
 if [ -n "${TRITON_ADMIN_KEY:-}" ]; then
-    set -- --http-restricted-api="model-repository:triton-admin-key=$TRITON_ADMIN_KEY" \
-        --grpc-restricted-protocol="model-repository:admin-key=$TRITON_ADMIN_KEY" "$@"
+    set -- --grpc-restricted-protocol="model-repository:admin-key=$TRITON_ADMIN_KEY" "$@"
 fi
+# Models are loaded by load.sh, over gRPC. Over HTTP nobody has the key: a load there makes Triton lose responses of
+# streams that run, without an error.
+set -- --http-restricted-api="model-repository:closed=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')" "$@"
 
 set -- "$server" --model-repository="$repository" --backend-directory="$backends" \
     --model-control-mode=explicit --load-model=docs-llama \
