@@ -51,6 +51,15 @@ def _scaled(rng: np.random.Generator, group: int, low: int, high: int) -> Values
     return (values * powers).reshape(_SHAPE)
 
 
+def _between_levels(rng: np.random.Generator) -> Values:
+    """Sub-blocks of 16 whole levels, but one element that rounding errors alone put on either side of a half."""
+    values = rng.integers(-4, 4, (_SHAPE[0] * _SHAPE[1] // 16, 16)).astype(np.float32)
+    values[:, 0] = -4
+    halves = (rng.integers(-4, 3, len(values)) + 0.5) * (1 + rng.integers(-4, 5, len(values)) * 2.0**-22)
+    values[:, 7] = halves.astype(np.float32)
+    return (values * rng.uniform(0.001, 0.1, (len(values), 1)).astype(np.float32)).reshape(_SHAPE)
+
+
 _KINDS: dict[str, Callable[[np.random.Generator], Values]] = {
     "normal": lambda r: r.standard_normal(_SHAPE, np.float32) * np.float32(0.02),
     "bfloat16": lambda r: _cut(r.standard_normal(_SHAPE, np.float32) * np.float32(0.02)),
@@ -62,6 +71,7 @@ _KINDS: dict[str, Callable[[np.random.Generator], Values]] = {
     "negative": lambda r: -np.abs(r.standard_normal(_SHAPE, np.float32)),
     "far from zero": lambda r: r.standard_normal(_SHAPE, np.float32) * np.float32(0.01) - np.float32(3),
     "few values": lambda r: r.integers(-2, 3, _SHAPE).astype(np.float32) * np.float32(0.1),
+    "between levels": _between_levels,
     "mostly zero": lambda r: _mostly(r, 0.0),
     "mostly minus zero": lambda r: _mostly(r, -0.0),
     "mostly one number": lambda r: _mostly(r, -0.3),

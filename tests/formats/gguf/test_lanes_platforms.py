@@ -69,15 +69,16 @@ def test_the_code_for_another_x86_processor_makes_the_same_bytes(
     assert theirs["code"]["registers"] == registers
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the emulated processor's code is kept between its tests."""
+    return tmp_path_factory.mktemp("aarch64")
+
+
 class TestAarch64:
     """On an emulated Cortex-A76, with the aarch64 builds of numba, numpy and xllamacpp."""
 
     pytestmark = emulated_only
-
-    @pytest.fixture(scope="class")
-    def cache(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """Where the emulated processor's code is kept between these tests."""
-        return tmp_path_factory.mktemp("aarch64")
 
     def test_the_kernels_make_the_same_bytes(self, digests_here: dict[str, str], cache: Path) -> None:
         theirs = _run([_EMULATOR, _HERE / "lane_digests.py", "--code"], cache)

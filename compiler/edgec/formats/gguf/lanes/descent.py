@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numba.cpython.unsafe.numbers import trailing_zeros
 
 from edgec.formats.gguf.lanes.compiled import INFINITY, ONE, SMALLEST_MAGNITUDE, ZERO, compiled, scratch
 from edgec.formats.gguf.lanes.memory import load, store, store_bytes
 from edgec.formats.gguf.lanes.rounding import low_byte, nearest_level
 from edgec.formats.gguf.lanes.tile import find_seen_peak, load_tile
-from edgec.formats.gguf.lanes.vector import WIDTH, all_of, any_of, choose, spread
+from edgec.formats.gguf.lanes.vector import WIDTH, all_of, any_of, bits_of_noes, choose, spread
 
 # Rows of the result of `search` (rows, sub-blocks). inverse 0: a sub-block of zeros.
 SCALE, INVERSE = range(2)
@@ -20,9 +21,9 @@ ROWS = 2
 _ROUNDS = 5
 # What nearest_int may give at least: only the greatest level is kept from being passed.
 _LEAST = np.float32(-(2.0**22))
-# Quotients that certainly round down to 0, and those that certainly round as they should; and what makes no denormal
-# number pass for certain.
-_SURE, _FAR, _TINY = np.float32(0.49), np.float32(2.0**20), np.float32(1e-30)
+# How far from a level certainly rounds to it, although products of levels up to 255 are off by up to 255 * 2^-22;
+# quotients that certainly round as they should; and what makes no denormal number pass for certain.
+_SURE, _FAR, _TINY = np.float32(0.4999), np.float32(2.0**20), np.float32(1e-30)
 
 
 @compiled
@@ -122,10 +123,65 @@ def fit_positive(x, w, steps, top, level):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def search(subs, top, fits, levels):  # type: ignore[no-untyped-def]
-    """Fill in fits (ROWS, padded count), and levels (tiles, n, WIDTH): bytes, plus top, but 0 for zeros."""
+def _set_first_levels(x, inverse, top, level, product, square):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Both sums of the levels of `inverse`, and in which lanes surely no level changes afterwards.
+
+    Scratch, as x: `level`, and what every element adds to the sums, `product` and `square`.
+    """
+    sum_xl, sum_ll = spread(ZERO), spread(ZERO)
+    for i in range(x.shape[0]):
+        value = load(x, i)
+        weight = value * value
+        rounded = nearest_level(inverse * value, -top, top - ONE)
+        store(level, i, rounded)
+        store(product, i, weight * value * rounded)
+        store(square, i, weight * rounded * rounded)
+        sum_xl += load(product, i)
+        sum_ll += load(square, i)
+    settled = spread(ONE)
+    for i in range(x.shape[0]):
+        xl, ll = sum_xl - load(product, i), sum_ll - load(square, i)
+        settled = choose(_stay(load(x, i), load(level, i), xl, ll, -top, top - ONE), settled, ZERO)
+    return sum_xl, sum_ll, settled > ZERO
+
+
+@compiled
+def _scale_of(sum_xl, sum_ll):  # type: ignore[no-untyped-def]
+    return choose(sum_ll > ZERO, sum_xl / sum_ll, ZERO)
+
+
+@compiled
+def _refine(subs, late, top, fits, levels):  # type: ignore[no-untyped-def]
+    """Set the scales of the sub-blocks whose numbers are in `late`, and their levels, plus top."""
     n = subs.shape[1]
-    x, w, level = scratch(n), scratch(n), scratch(n)
+    rows = np.empty((WIDTH, n), np.float32)
+    x, w, level, column = scratch(n), scratch(n), scratch(n), scratch(1)
+    for first in range(0, late.size, WIDTH):
+        for k in range(WIDTH):
+            s = late[min(first + k, late.size - 1)]
+            column[0, k] = fits[INVERSE, s]
+            for i in range(n):
+                rows[k, i] = subs[s, i]
+        load_tile(rows, 0, x)
+        for i in range(n):
+            store(w, i, load(x, i) * load(x, i))
+        sum_xl, sum_ll = _descend(x, w, level, load(column, 0), (-top, top - ONE, -INFINITY))
+        store(column, 0, _scale_of(sum_xl, sum_ll))
+        for k in range(min(WIDTH, late.size - first)):
+            fits[SCALE, late[first + k]] = column[0, k]
+        for i in range(n):
+            store_bytes(levels[first // WIDTH], i, load(level, i) + top)
+
+
+@compiled
+def search(subs, top, fits, late, levels):  # type: ignore[no-untyped-def]
+    """Fill in fits (ROWS, padded count); how many sub-blocks may have other levels than INVERSE gives.
+
+    Their numbers go to `late` (padded count,), their levels, plus top, to `levels` (tiles, n, WIDTH) in the order of
+    `late`. The rounds of these few sub-blocks are run in full lanes: else all would wait for the slowest.
+    """
+    n, count = subs.shape[1], 0
+    x, level, product, square = scratch(n), scratch(n), scratch(n), scratch(n)
     for first in range(0, subs.shape[0], WIDTH):
         load_tile(subs, first, x)
         peak = find_seen_peak(x)
@@ -133,13 +189,17 @@ def search(subs, top, fits, levels):  # type: ignore[no-untyped-def]
         if all_of(flat):
             store(fits[SCALE], first, spread(ZERO))
             store(fits[INVERSE], first, spread(ZERO))
-            levels[first // WIDTH] = 0
             continue
-        for i in range(n):
-            store(w, i, load(x, i) * load(x, i))
         inverse = choose(flat, ZERO, -top / peak)
-        sum_xl, sum_ll = _descend(x, w, level, inverse, (-top, top - ONE, -INFINITY))
-        store(fits[SCALE], first, choose(flat, ZERO, choose(sum_ll > ZERO, sum_xl / sum_ll, ZERO)))
         store(fits[INVERSE], first, inverse)
-        for i in range(n):
-            store_bytes(levels[first // WIDTH], i, choose(flat, ZERO, load(level, i) + top))
+        sum_xl, sum_ll, settled = _set_first_levels(x, inverse, top, level, product, square)
+        store(fits[SCALE], first, choose(flat, ZERO, _scale_of(sum_xl, sum_ll)))
+        unsettled = bits_of_noes(settled | flat)
+        while unsettled:
+            number = first + np.int64(trailing_zeros(unsettled))
+            unsettled &= unsettled - np.uint64(1)
+            if number < subs.shape[0]:
+                late[count] = number
+                count += 1
+    _refine(subs, late[:count], top, fits, levels)
+    return count

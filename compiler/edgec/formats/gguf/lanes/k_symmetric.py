@@ -40,7 +40,8 @@ def quantize_q3_k(rows: Rows) -> bool:
     if rows.importance is None:
         fits = np.empty((descent.ROWS, padded(blocks * _PER_BLOCK)), np.float32)
         kept = np.empty((fits.shape[1] // WIDTH, _SUB, WIDTH), np.uint8)
-        descent.search(rows.subs(_SUB), np.float32(4), fits, kept)
+        late = np.empty(fits.shape[1], np.int32)
+        late = late[: descent.search(rows.subs(_SUB), np.float32(4), fits, late, kept)]
         index_by_peak(_of_blocks(fits[descent.SCALE], rows), np.float32(32), np.float32(0), factor, index)
         inverse = fits[descent.INVERSE]
     else:
@@ -53,7 +54,7 @@ def quantize_q3_k(rows: Rows) -> bool:
     sub_scales = (factor[:, None] * index).reshape(-1)
     levels = _levels(rows, sub_scales, inverse, 4)
     if rows.importance is None:
-        keep_levels(kept, sub_scales, levels.reshape(-1, _SUB))
+        keep_levels(late, kept, sub_scales, levels.reshape(-1, _SUB))
     packing.pack_planes(levels, 2, packed, 0)
     packing.pack_pairs(levels, 0, packed, 32)
     packing.pack_six_bits((index + np.int8(32)).view(np.uint8), packed, 96)

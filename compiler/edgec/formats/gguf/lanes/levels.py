@@ -70,12 +70,13 @@ def set_symmetric(values, n, scale, inverse, top, levels):  # type: ignore[no-un
 
 
 @compiled
-def keep_levels(kept, scale, levels):  # type: ignore[no-untyped-def]
-    """Take the levels of a search (tiles, n, WIDTH) where the scale is zero; `levels` (count, n)."""
-    for s in range(levels.shape[0]):
+def keep_levels(late, kept, scale, levels):  # type: ignore[no-untyped-def]
+    """Take the levels `kept` (tiles, n, WIDTH) of sub-blocks `late` where the scale is zero; `levels` (count, n)."""
+    for j in range(late.size):
+        s = late[j]
         if scale[s] == ZERO:
             for i in range(levels.shape[1]):
-                levels[s, i] = kept[s // WIDTH, i, s % WIDTH]
+                levels[s, i] = kept[j // WIDTH, i, j % WIDTH]
 
 
 @compiled

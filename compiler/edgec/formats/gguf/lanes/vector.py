@@ -149,6 +149,16 @@ def all_of(_context: Any, answers: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def bits_of_noes(_context: Any, answers: Any) -> Any:
+    """A bit for every lane, the first lane's lowest: set where the answer is no."""
+
+    def generate(_compiler: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.zext(builder.not_(builder.bitcast(arguments[0], ir.IntType(WIDTH))), ir.IntType(64))
+
+    return types.uint64(answers), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def spread(_context: Any, number: Any) -> Any:
     """A number in every lane."""
 
