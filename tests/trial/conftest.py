@@ -64,7 +64,7 @@ def triton_environment(toolchains_root: Path, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="session")
 def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The quickstart's unpacked bundle, for eight clients at once."""
-    return built_and_unpacked(QUICKSTART, tmp_path_factory.mktemp("quickstart"), "batch=8")
+    return built_and_unpacked(QUICKSTART, tmp_path_factory.mktemp("quickstart"), "batch=8", "prove.windows=4")
 
 
 @pytest.fixture(scope="session")
