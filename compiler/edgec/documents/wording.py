@@ -74,6 +74,7 @@ def word(
         return _count(name, place.node, kind, context, field)
     if kind in _BOUNDS:
         bound = _BOUNDS[kind].format(**{k: f"{v:g}" for k, v in context.items() if isinstance(v, (int, float))})
+        bound = re.sub(r"\b1 characters\b", "1 character", bound)
         return Wording(f"{name} must be {bound}, not {value_text(place.node)}", _do(f"make it {bound}", field))
     if kind == "value_error":
         return Wording(f"{name} is not valid: {context.get('error')}", _do("change it", field))

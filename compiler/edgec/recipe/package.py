@@ -53,7 +53,7 @@ class TritonPackage(Document):
 
 
 class LocalText(Document):
-    """A text in the languages that Dify shows."""
+    """One line of text, in the languages that Dify shows."""
 
     en_US: str = Field(min_length=1, description="In English.")  # noqa: N815  # Dify's own key
     zh_Hans: str | None = Field(None, min_length=1, description="In simplified Chinese. Default: the English one.")  # noqa: N815

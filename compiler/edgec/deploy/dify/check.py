@@ -6,6 +6,7 @@ Rule: every mistake at its line, with a value that Dify takes.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from edgec.recipe.package import DifyPackage, LocalText
 # The daemon takes texts of fewer than 1024 characters.
 MAX_TEXT = 1023
 _AT = ("package", "dify")
+# What a line of text may hold of the characters that nobody sees: they join letters, and the parts of emoji.
+_JOINERS = "\u200c\u200d"
+_ONE_LINE = "write it on one line; in YAML, `>-` joins lines"
 
 
 def mistakes(settings: DifyPackage, recipe: Recipe, resolve: Callable[[str], Path]) -> Iterator[Mistake]:
@@ -68,17 +72,38 @@ def _texts(settings: DifyPackage, recipe: Recipe) -> Iterator[Mistake]:
     hint = f"shorten it to {MAX_TEXT} characters"
     for key, text in (("label", settings.label), ("description", settings.description)):
         for language in ("en_US", "zh_Hans"):
-            length = _length(text, language)
-            if length > MAX_TEXT:
-                message = f"Dify takes {MAX_TEXT} characters of a {key}; this one has {length}"
+            written = _written(text, language)
+            if len(written) > MAX_TEXT:
+                message = f"Dify takes {MAX_TEXT} characters of a {key}; this one has {len(written)}"
                 yield Mistake((*_AT, key, language), message, hint)
-    if settings.description is None and len(recipe.description or "") > MAX_TEXT:
-        message = f"Dify takes {MAX_TEXT} characters of a description; this one has {len(recipe.description or '')}"
+            elif (fault := _line_fault(written)) is not None:
+                yield Mistake((*_AT, key, language), f"the {key} for Dify {fault[0]}", fault[1])
+    described = "" if settings.description is not None else recipe.description or ""
+    if len(described) > MAX_TEXT:
+        message = f"Dify takes {MAX_TEXT} characters of a description; this one has {len(described)}"
         yield Mistake(("description",), message, "write a shorter one: `package.dify.description: {en_US: ...}`")
+    elif (fault := _line_fault(described)) is not None:
+        hint = f"{fault[1]}; or give Dify its own: `package.dify.description: {{en_US: ...}}`"
+        yield Mistake(("description",), f"the description, which Dify shows, {fault[0]}", hint)
 
 
-def _length(text: LocalText | None, language: str) -> int:
-    return len((text.zh_Hans if language == "zh_Hans" else text.en_US) or "") if text is not None else 0
+def _written(text: LocalText | None, language: str) -> str:
+    return ((text.zh_Hans if language == "zh_Hans" else text.en_US) or "") if text is not None else ""
+
+
+def _line_fault(text: str) -> tuple[str, str] | None:
+    """Why `text` is no line that people can read, and what to do; None for a good one, and for none."""
+    if text and not any(unicodedata.category(c)[0] in "LMNPS" for c in text):
+        return "is blank", "write some words, or remove the key"
+    for character in text:
+        category, code = unicodedata.category(character), ord(character)
+        is_no_character = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
+        if character in "\n\r" or category in ("Zl", "Zp"):
+            return "has more than one line", _ONE_LINE
+        # Controls, and what turns the direction of writing or is not seen.
+        if is_no_character or (category in ("Cc", "Cf", "Cs") and character not in _JOINERS):
+            return f"holds the character U+{code:04X}, which nobody sees", "remove it"
+    return None
 
 
 def _near(name: str, otherwise: str) -> str:
