@@ -127,6 +127,21 @@ def test_what_is_no_key_is_refused(acme: KeyFile, tmp_path: Path) -> None:
     assert "cannot be read" in refused(tmp_path)
 
 
+def test_the_publisher_is_asked_for_a_public_key(tmp_path: Path) -> None:
+    """Another key of one's own verifies nothing that others signed."""
+    ec, cert, short = (tmp_path / f"{name}.pem" for name in ("ec", "cert", "short"))
+    openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", tmp_path / "private.pem")
+    openssl("pkey", "-in", tmp_path / "private.pem", "-pubout", "-out", ec)
+    openssl("req", "-x509", "-key", tmp_path / "private.pem", "-subj", "/CN=acme", "-out", cert)
+    openssl("genrsa", "-out", tmp_path / "rsa.pem", "1024")
+    openssl("rsa", "-in", tmp_path / "rsa.pem", "-RSAPublicKey_out", "-out", short)
+    (tmp_path / "text.pem").write_text("not a key")
+    for path in (ec, cert, short, tmp_path / "text.pem", tmp_path / "none.pem"):
+        said = refused(path, private=False)
+        assert "ask the publisher for the public key in PKCS#1" in said
+        assert "keygen" not in said
+
+
 def test_a_key_that_others_can_read_is_noted(acme: KeyFile, tmp_path: Path) -> None:
     path = tmp_path / "key.pem"
     path.write_bytes(acme.private.read_bytes())

@@ -31,6 +31,7 @@ _PUBLIC = "RSA PUBLIC KEY"
 _BEGIN = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----")
 _ONE_BLOCK = re.compile(r"\s*-----BEGIN ([A-Z0-9 ]+)-----\n[^-]*-----END \1-----\s*")
 _MAKE = "make one with `edgec dify keygen`"
+_ASK = "ask the publisher for the public key in PKCS#1, which begins with `-----BEGIN RSA PUBLIC KEY-----`"
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def load_dify_key(path: Path, *, report: Reporter = silent) -> DifySigningKey:
         raise _wrong(path, "this is not a whole PEM private key", _MAKE) from None
     if not isinstance(key, rsa.RSAPrivateKey):
         raise _wrong(path, "this is not an RSA key", _MAKE)
-    _refuse_short(key.key_size, path)
+    _refuse_short(key.key_size, path, _MAKE)
     if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
         report(Note(f"the Dify key {path} can be read by others; run `chmod 600 {path}`", "warning"))
     return DifySigningKey(key)
@@ -136,25 +137,26 @@ def load_dify_public_key(path: Path) -> DifyPublicKey:
     try:
         key = serialization.load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
-        raise _wrong(path, "this is not a whole PEM public key", "ask the publisher for it again") from None
+        raise _wrong(path, "this is not a whole PEM public key", _ASK) from None
     if not isinstance(key, rsa.RSAPublicKey):
-        raise _wrong(path, "this is not an RSA key", "Dify verifies with RSA keys only")
-    _refuse_short(key.key_size, path)
+        raise _wrong(path, "this is not an RSA key", _ASK)
+    _refuse_short(key.key_size, path, _ASK)
     return DifyPublicKey(key)
 
 
 def _read_pem(path: Path, wanted: str) -> bytes:
+    get = _get(wanted)
     try:
         with path.open("rb") as file:
             pem = file.read(_MAX_PEM_BYTES + 1)
     except FileNotFoundError:
-        raise _wrong(path, "no such key", f"name an existing PEM file, or {_MAKE}") from None
+        raise _wrong(path, "no such key", f"name an existing PEM file, or {get}") from None
     except OSError as error:
         raise _wrong(path, f"the key cannot be read: {error.strerror}", "check the path and its permissions") from None
     text = pem.decode("ascii", "replace").replace("\r\n", "\n")
     begin = _BEGIN.search(text)
     if begin is None or len(pem) > _MAX_PEM_BYTES:
-        raise _wrong(path, "this is not a PEM key", f"name a PEM file that holds one RSA key in PKCS#1, or {_MAKE}")
+        raise _wrong(path, "this is not a PEM key", f"name a PEM file that holds one RSA key in PKCS#1, or {get}")
     label = begin[1]
     if label != wanted or "ENCRYPTED" in text:
         raise _other_form(path, label, wanted, is_encrypted="ENCRYPTED" in text)
@@ -179,7 +181,7 @@ def _other_form(path: Path, label: str, wanted: str, *, is_encrypted: bool) -> I
         return _wrong(path, "this is a private key; verifying needs the public one", "name the `.public.pem` file")
     if label.startswith("EC ") or (kind := _kind_of(path)) not in ("RSA", None):
         kind = "EC" if label.startswith("EC ") else kind
-        return _wrong(path, f"this is a key of the kind {kind}; Dify takes RSA only", _MAKE)
+        return _wrong(path, f"this is a key of the kind {kind}; Dify takes RSA only", _get(wanted))
     if is_encrypted:
         return _wrong(path, "the key is encrypted; Dify's form of a key has no password", private_to_pkcs1)
     if label == "OPENSSH PRIVATE KEY":
@@ -189,7 +191,7 @@ def _other_form(path: Path, label: str, wanted: str, *, is_encrypted: bool) -> I
         form = "PKCS#8" if wants_private else "SubjectPublicKeyInfo"
         hint = private_to_pkcs1 if wants_private else public_to_pkcs1
         return _wrong(path, f"this key is in the form {form}; Dify takes PKCS#1 only", hint)
-    return _wrong(path, f"this is a PEM file with {label}, not {wanted}", _MAKE)
+    return _wrong(path, f"this is a PEM file with {label}, not {wanted}", _get(wanted))
 
 
 def _kind_of(path: Path) -> str | None:
@@ -205,9 +207,14 @@ def _kind_of(path: Path) -> str | None:
     return None
 
 
-def _refuse_short(bits: int, path: Path) -> None:
+def _get(wanted: str) -> str:
+    """How to come by a good key: one's own is made, that of another is asked for."""
+    return _MAKE if wanted == _PRIVATE else _ASK
+
+
+def _refuse_short(bits: int, path: Path, hint: str) -> None:
     if bits < _SMALLEST_BITS:
-        raise _wrong(path, f"an RSA key of {bits} bits is too short to be safe", _MAKE)
+        raise _wrong(path, f"an RSA key of {bits} bits is too short to be safe", hint)
 
 
 def _wrong(path: Path, message: str, hint: str) -> InputError:
