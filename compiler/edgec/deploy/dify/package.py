@@ -7,17 +7,22 @@ between machines), with one fixed time. What is read is exactly what Dify's daem
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
+from edgec.deploy.dify.layout import has_stray_bytes
 from edgec.errors import InputError
 
 # Dify's MAX_PLUGIN_PACKAGE_SIZE, counted over the contents.
 MAX_BYTES = 52_428_800
+# What the plain form of a zip can count; Dify sets no limit of its own.
+_MAX_FILES = 65_535
 _MAX_NAME_BYTES = 512
 _MAX_DIRECTORY_BYTES = 8 << 20
 # The earliest time a zip can say.
@@ -60,6 +65,7 @@ def write_package(package: PluginPackage) -> bytes:
     """The zip. Raises InputError when Dify would refuse its size."""
     if package.size_bytes > MAX_BYTES:
         raise too_large(package.size_bytes)
+    _refuse_many(len(package.files), None)
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         for name, content in package.files:
@@ -93,12 +99,16 @@ def read_package(data: bytes, *, place: str | None = None) -> PluginPackage:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
             _refuse_size(entries, place)
+            _refuse_many(len(entries), place)
             names = [_name(entry, place) for entry in entries]
             files = tuple((name, archive.read(entry)) for name, entry in zip(names, entries, strict=True))
-            comment = archive.comment
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError) as error:
+            comment, is_stray = archive.comment, has_stray_bytes(data, archive)
+    except (zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, EOFError, OSError) as error:
         raise _wrong(f"not a plugin package: {error}", "name a `.difypkg` file that is whole", place) from error
-    twice = sorted({name for name in names if names.count(name) > 1})
+    if is_stray:
+        reason = "the package holds bytes that belong to no file, which no signature covers"
+        raise _wrong(reason, "get the package again, or pack the plugin again", place)
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         # Who reads the first and who reads the last one see different plugins.
         raise _wrong(f"the package holds {twice[0]} twice", "pack the plugin again", place)
@@ -119,6 +129,11 @@ def _refuse_size(entries: list[zipfile.ZipInfo], place: str | None) -> None:
     size_bytes = sum(entry.file_size for entry in entries)
     if size_bytes > MAX_BYTES:
         raise too_large(size_bytes, place)
+
+
+def _refuse_many(count: int, place: str | None) -> None:
+    if count > _MAX_FILES:
+        raise _wrong(f"the package holds {count} files; {_MAX_FILES} are the most", "leave some out of it", place)
 
 
 def _name(entry: zipfile.ZipInfo, place: str | None) -> str:
