@@ -15,6 +15,8 @@ from edgec.deploy.triton.templates.llama_cpp.refusals import RefusedError
 from edgec.deploy.triton.templates.llama_cpp.settings import load_settings
 from edgec.deploy.triton.templates.llama_cpp.slots import Slots
 
+HELLO = '[{"role": "user", "content": "Hello"}]'
+
 
 def present() -> bool:
     return False
@@ -36,6 +38,14 @@ def test_slots_serve_in_order_and_refuse_beyond_the_queue() -> None:
     assert (second.has_slot, third.has_slot) == (True, False)
 
 
+def test_tools_are_refused_where_the_model_would_not_see_them() -> None:
+    tools = json.dumps([{"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}])
+    asked = {"messages": HELLO, "tools": tools, "tool_choice": "required"}
+    assert generation_request(asked, 16).body["tools"] == json.loads(tools)
+    with pytest.raises(RefusedError, match="`tools`: this model's chat template shows it no tools"):
+        generation_request(asked, 16, takes_tools=False)
+
+
 def test_who_waits_too_long_or_leaves_gives_its_place_away() -> None:
     slots = Slots(parallel=1, queue_size=2, timeout_s=0.05)
     holder, late, gone = (slots.take_ticket() for _ in range(3))
@@ -55,7 +65,9 @@ def test_who_waits_too_long_or_leaves_gives_its_place_away() -> None:
     [
         ({"text_input": "a", "temperature": math.nan}, "`temperature` is nan"),
         ({"text_input": "a", "top_p": 0.0}, "`top_p` is 0; it must be from 1e-06 to 1"),
-        ({"text_input": "a", "seed": 2**40}, "`seed`"),
+        ({"text_input": "a", "seed": 2**40}, "`seed` is 1099511627776; it must be from 0 to 4294967294"),
+        ({"messages": HELLO, "tools": '["search"]'}, "tool 1: not an object with a `function` object"),
+        ({"messages": HELLO, "tools": '[{"type": "function"}]'}, "tool 1: not an object with a `function` object"),
         ({"text_input": "a", "stop": ["x", ""]}, "`stop` holds an empty text"),
         ({"messages": "{}"}, "`messages` is no JSON list"),
         ({"messages": "[]"}, "`messages` is empty"),

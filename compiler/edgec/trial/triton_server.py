@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -32,6 +33,9 @@ _ATTEMPTS = 3
 _STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.05
 _TAIL_LINES = 20
+_PLAIN = re.compile(r"[\w./+,:@%=-]+")
+# Triton reads a request's body on the stack of a thread: with the usual 8 MiB, a body of 8 MB ends it.
+_WITH_STACK = ("sh", "-c", 'ulimit -s 65536 2>/dev/null; exec "$@"', "sh")
 _ASK_PYTHON = (
     "import json, sysconfig as s;"
     "v = s.get_config_vars();"
@@ -67,12 +71,14 @@ def triton_server(
     `options`: more options of tritonserver. Raises ToolError, with the end of the log: no server in the environment,
     no libpython, a model that does not load, not ready within `timeout_s`.
     """
-    with in_use(environment), tempfile.TemporaryDirectory(prefix="edgec-triton-") as scratch:
+    with in_use(environment), tempfile.TemporaryDirectory(prefix="edgec-triton-", dir=_plain_folder()) as scratch:
         folder = Path(scratch)
         variables = prepare(environment, folder)
+        # Whatever is in the repository's own path, the server sees a plain one.
+        (folder / "models").symlink_to(repository.resolve(), target_is_directory=True)
         with contextlib.ExitStack() as stack:
             for attempt in range(_ATTEMPTS):
-                start = _Start(environment, folder, repository.resolve(), models, log, options, variables)
+                start = _Start(environment, folder, folder / "models", models, log, options, variables)
                 try:
                     server = stack.enter_context(start.running(timeout_s))
                     break
@@ -90,6 +96,15 @@ def prepare(environment: Environment, folder: Path) -> dict[str, str]:
     variables = _variables(environment, _libpython_folder(environment, folder / "python.log"))
     _assemble(environment, folder)
     return variables
+
+
+def _plain_folder() -> str:
+    """The folder for temporary files, or /tmp where its path is not plain.
+
+    The python backend hands paths to a shell without quotes, and then waits for ever.
+    """
+    folder = tempfile.gettempdir()
+    return folder if _PLAIN.fullmatch(folder) else "/tmp"  # noqa: S108 - the folder in it gets a name of its own
 
 
 class NotServedError(ToolError):
@@ -122,7 +137,7 @@ class _Start:
             sink = self.log.open("wb")
         with sink, region_prefix() as shared_memory, lifeline() as line:
             child = subprocess.Popen(  # noqa: S603 - our own argument list, no shell
-                program_arguments(self.environment.python, self._arguments(ports, shared_memory)),
+                [*_WITH_STACK, *program_arguments(self.environment.python, self._arguments(ports, shared_memory))],
                 stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, pass_fds=(line,), cwd=self.folder,
                 env={**self.variables, "EDGEC_LIFELINE_FD": str(line)}, start_new_session=True,
             )  # fmt: skip

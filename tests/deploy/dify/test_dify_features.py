@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from dify_cases import CHATML, served
 
-from edgec.deploy.dify.features import llm_features
+from edgec.deploy.features import llm_features
 
 TOOLS = "{% if tools %}{% for t in tools %}{{ t.function | tojson }}{% endfor %}{% endif %}"
 TURN = "{% for m in messages %}<{{ m.role }}>{{ m.content }}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from edgec.deploy.dify.features import llm_features
+from edgec.deploy.features import llm_features
 from edgec.deploy.model import ServedModel
 
 # Dify spells the type of embeddings with a hyphen, their folder and key with an underscore.

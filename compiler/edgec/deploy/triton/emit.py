@@ -5,6 +5,7 @@ Rule: pure; the same settings and model always make the same bytes, and no repos
 
 from __future__ import annotations
 
+from edgec.deploy.features import takes_tools
 from edgec.deploy.model import Emitted, ServedModel
 from edgec.deploy.triton.llama_cpp import llama_cpp_model, max_tokens, model_name, runtime_requirement
 from edgec.deploy.triton.mistakes import check, refuse
@@ -40,6 +41,7 @@ def emit(settings: TritonPackage, model: ServedModel) -> Emitted:
         memory_mib=memory_mib,
         needed_mib=round(model.device.needed_mib),
         max_tokens=max_tokens(settings, model.context),
+        tools=model.kind == "decoder" and takes_tools(model),
         requirements=f"{requirement} 'numpy<2'",
     )
     load = load_script(served.config.name, settings.ports)

@@ -10,6 +10,7 @@ import struct
 from importlib.metadata import version
 from typing import Any
 
+from edgec.deploy.features import takes_tools
 from edgec.deploy.model import ServedModel
 from edgec.deploy.triton.interface import (
     EMBEDDING_INPUTS,
@@ -123,6 +124,7 @@ def _version(model: ServedModel) -> VersionParameters:
         xllamacpp=runtime_version(),
         pooling=model.pooling,
         embedding_length=model.embedding_length if model.kind == "encoder" else None,
+        tools=takes_tools(model) if model.kind == "decoder" else None,
     )
 
 

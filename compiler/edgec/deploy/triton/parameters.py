@@ -48,6 +48,7 @@ class VersionParameters:
     `bundle`: the bundle's name and version, for logs. `gguf_path`: the model's first file, relative to the real version
     folder. `context`: tokens of one sequence. `pooling`: llama.cpp's name (encoders and rerankers).
     `embedding_length`: elements of an embedding (encoders). `xllamacpp`: the version the model was proven with.
+    `tools`: whether the chat template shows tools to the model (decoders).
     """
 
     bundle: str
@@ -56,6 +57,7 @@ class VersionParameters:
     xllamacpp: str
     pooling: str | None = None
     embedding_length: int | None = None
+    tools: bool | None = None
 
     def texts(self) -> Mapping[str, str]:
         """Key to value, without those that the kind does not have."""

@@ -16,6 +16,8 @@ from edgec.recipe.package import TritonPorts
 
 # Python packages by the name they are imported by; `numpy<2`: see the script.
 _NUMPY = ("numpy", "numpy<2")
+# What tritonserver must be allowed to have as data, stacks of 16 MiB included: with less it does not start.
+_LEAST_DATA_MIB = 1300
 
 
 def start_script(
@@ -35,6 +37,7 @@ def start_script(
         "start.sh.j2",
         ports=ports,
         memory_mib=memory_mib,
+        least_data_mib=_LEAST_DATA_MIB,
         backends=backends,
         modules=[module for module, _ in needed],
         packages=" ".join(shlex.quote(requirement) for _, requirement in needed),

@@ -32,6 +32,15 @@ fail() {
 command -v -- "$server" >/dev/null 2>&1 || fail "no program $server: install Triton, or set TRITON_SERVER"
 [ -d "$backends"/python ] || fail "no backend python in $backends: install it, or set TRITON_BACKENDS"
 [ -d "$repository" ] || fail "no model repository $repository: unpack the whole bundle, or set TRITON_REPOSITORY"
+# The python backend hands both paths to a shell without quotes, and then waits for ever.
+case $repository$backends in
+*[[:space:]\'\"\`\\\$\&\;\|\<\>\(\)\*\?\[\]\{\}\~\#\!]*)
+    fail "$repository or $backends has a space or a sign of the shell in it, with which Triton's python backend waits for ever" \
+        "move it to a path of letters, digits and . _ - /" ;;
+esac
+case $memory_mib in
+'' | *[!0-9]* | ?????????*) fail "TRITON_MEMORY_MIB is '$memory_mib': give a whole number of MiB" ;;
+esac
 
 # The python backend runs models in the first python3 on PATH, which must be of the version it was built for.
 python=$(command -v -- "$python") || fail "no program ${TRITON_PYTHON:-python3}: install Python 3, or set TRITON_PYTHON"
@@ -52,17 +61,18 @@ python3 -c 'import numpy, xllamacpp' ||
 python3 -c 'import numpy; raise SystemExit(int(numpy.__version__.split(".")[0]) > 1)' ||
     fail "$python has numpy 2, Triton's python backend needs numpy 1" "$python -m pip install 'numpy<2'"
 
-# Whoever can ask the server to load a model can run code in it.
+# Whoever can ask the server to load a model can run code in it; the others read or change what is not theirs.
+closed=model-repository,shared-memory,trace,logging
 case $address in
 127.* | ::1 | localhost) ;;
 *) [ -n "${TRITON_ADMIN_KEY:-}" ] || fail "$address can be reached by others: set TRITON_ADMIN_KEY, the key for loading models" ;;
 esac
 if [ -n "${TRITON_ADMIN_KEY:-}" ]; then
-    set -- --grpc-restricted-protocol="model-repository:admin-key=$TRITON_ADMIN_KEY" "$@"
+    set -- --grpc-restricted-protocol="$closed:admin-key=$TRITON_ADMIN_KEY" "$@"
 fi
 # Models are loaded by load.sh, over gRPC. Over HTTP nobody has the key: a load there makes Triton lose responses of
 # streams that run, without an error.
-set -- --http-restricted-api="model-repository:closed=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')" "$@"
+set -- --http-restricted-api="$closed:closed=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')" "$@"
 
 set -- "$server" --model-repository="$repository" --backend-directory="$backends" \
     --model-control-mode=explicit --load-model=docs-llama \
@@ -70,13 +80,25 @@ set -- "$server" --model-repository="$repository" --backend-directory="$backends
     --http-address="$address" --http-port="$http_port" --grpc-address="$address" --grpc-port="$grpc_port" \
     --metrics-address="$address" --metrics-port="$metrics_port" "$@"
 
+# The server reads a request's body on the stack of a thread: with the usual 8 MiB, a body of 8 MB ends it.
+raise_stack() {
+    # shellcheck disable=SC3045  # not in POSIX, but in dash, bash and busybox
+    ulimit -s "$(($1 * 1024))" 2>/dev/null || printf 'start.sh: the stack cannot be raised, large requests end the server\n' >&2
+}
+
 # The limit needs no root: a scope of the user's systemd where it may limit memory, else a limit per process.
 user_cgroup=/sys/fs/cgroup/user.slice/user-$(id -u).slice/user@$(id -u).service/cgroup.controllers
 if grep -qsw memory "$user_cgroup" && systemd-run --user --scope --quiet true 2>/dev/null; then
     printf 'start.sh: at most %s MiB for the server and its models, by systemd\n' "$memory_mib" >&2
+    raise_stack 64
     exec systemd-run --user --scope --quiet -p MemoryMax="${memory_mib}M" -- "$@"
 fi
-printf 'start.sh: at most %s MiB of data per process, by ulimit\n' "$memory_mib" >&2
+# Here the stacks of all threads count as data, used or not: smaller ones, and room for what they are above the usual.
+raise_stack 16
+data_mib=$((memory_mib + 512))
+[ "$data_mib" -ge 1300 ] ||
+    fail "TRITON_MEMORY_MIB is $memory_mib: without systemd's limit the server needs $((1300 - 512)) for the stacks of its threads alone"
+printf 'start.sh: at most %s MiB of data per process, by ulimit\n' "$data_mib" >&2
 # shellcheck disable=SC3045  # not in POSIX, but in dash, bash and busybox
-ulimit -d "$((memory_mib * 1024))"
+ulimit -d "$((data_mib * 1024))"
 exec "$@"

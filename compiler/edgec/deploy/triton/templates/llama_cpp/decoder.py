@@ -42,7 +42,9 @@ class Decoder:
         for request in requests:
             client = _TritonClient(request.get_response_sender())
             try:
-                wanted = generation_request(inputs_of(request), self._settings.max_tokens)
+                wanted = generation_request(
+                    inputs_of(request), self._settings.max_tokens, takes_tools=self._settings.tools
+                )
                 ticket = self._slots.take_ticket()
             except RefusedError as error:
                 client.send_last(refusal(error))

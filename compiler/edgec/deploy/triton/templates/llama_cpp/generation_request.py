@@ -41,11 +41,18 @@ class GenerationRequest:
     stream: bool
 
 
-def generation_request(inputs: Mapping[str, Any], default_max_tokens: int) -> GenerationRequest:
-    """The request of the given inputs: name to text, number or list of texts. Raises RefusedError."""
+def generation_request(
+    inputs: Mapping[str, Any], default_max_tokens: int, *, takes_tools: bool = True
+) -> GenerationRequest:
+    """The request of the given inputs: name to text, number or list of texts. Raises RefusedError.
+
+    `takes_tools`: whether the chat template shows tools to the model.
+    """
     is_chat = "messages" in inputs
     if is_chat == ("text_input" in inputs):
         raise RefusedError("give either `text_input` (a prompt, taken as it is) or `messages` (chat)")
+    if not takes_tools and (given := [name for name in _ONLY_WITH_MESSAGES if name in inputs]):
+        raise RefusedError(f"`{given[0]}`: this model's chat template shows it no tools; use `json_schema` instead")
     body: dict[str, Any] = {
         "max_tokens": default_max_tokens,
         "stream": True,
@@ -80,7 +87,7 @@ def _chat(inputs: Mapping[str, Any]) -> dict[str, Any]:
     if "json_schema" in inputs:
         body["response_format"] = {"type": "json_schema", "json_schema": {"schema": _json_schema(inputs)}}
     if "tools" in inputs:
-        body["tools"] = _json(inputs, "tools", list)
+        body["tools"] = _tools(inputs)
     if "tool_choice" in inputs:
         body["tool_choice"] = _tool_choice(inputs)
     return body
@@ -106,6 +113,15 @@ def _json_schema(inputs: Mapping[str, Any]) -> dict[str, Any]:
     schema: dict[str, Any] = _json(inputs, "json_schema", dict)
     check_json_schema(schema)
     return schema
+
+
+def _tools(inputs: Mapping[str, Any]) -> list[Any]:
+    tools: list[Any] = _json(inputs, "tools", list)
+    for number, tool in enumerate(tools, 1):
+        function = tool.get("function") if isinstance(tool, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise RefusedError(f"tool {number}: not an object with a `function` object that has a `name`")
+    return tools
 
 
 def _tool_choice(inputs: Mapping[str, Any]) -> str:
@@ -137,6 +153,11 @@ def _number(inputs: Mapping[str, Any], name: str, low: float, high: float) -> fl
     value: float = inputs[name]
     # NaN compares as false with everything.
     if not low <= value <= high:
-        span = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-        raise RefusedError(f"`{name}` is {value:g}; it must be {span}")
+        span = f"at least {_text(low)}" if high == math.inf else f"from {_text(low)} to {_text(high)}"
+        raise RefusedError(f"`{name}` is {_text(value)}; it must be {span}")
     return value
+
+
+def _text(number: float) -> str:
+    """Integers with all their digits."""
+    return str(number) if isinstance(number, int) else f"{number:g}"

@@ -22,12 +22,15 @@ from .settings import Settings
 _BATCH_TOKENS = 512
 _ONLY_ERRORS = 1
 _CLIENT_ERRORS = range(400, 500)
+# What llama.cpp calls its own error 500, though the client gave too long a text.
+_TOO_LONG = "too large to process"
 
 
 class Llama:
     """An open model. Raises RuntimeError when llama.cpp cannot open it; its log says why."""
 
     def __init__(self, settings: Settings) -> None:
+        self._context = settings.context
         self._server = xllamacpp.Server(_params(settings))
         # A task for its loop. Without it the destructor, which waits for the loop's end, may come before its beginning
         # and wait for ever.
@@ -48,17 +51,27 @@ class Llama:
 
     def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """One vector per text, shape (texts, embedding length), as `/v1/embeddings` gives. Raises RefusedError."""
-        reply = _reply(self._server.handle_embeddings, {"input": list(texts), "encoding_format": "base64"})
+        reply = self._reply(self._server.handle_embeddings, {"input": list(texts), "encoding_format": "base64"})
         rows = [np.frombuffer(base64.b64decode(item["embedding"]), dtype="<f4") for item in reply["data"]]
         return np.stack(rows).astype(np.float32, copy=False)
 
     def rerank(self, query: str, documents: Sequence[str]) -> npt.NDArray[np.float32]:
         """One score per document, in their order, as `/v1/rerank` gives. Raises RefusedError."""
-        reply = _reply(self._server.handle_rerank, {"query": query, "documents": list(documents)})
+        reply = self._reply(self._server.handle_rerank, {"query": query, "documents": list(documents)})
         scores = np.empty(len(documents), dtype=np.float32)
         for item in reply["results"]:
             scores[item["index"]] = item["relevance_score"]
         return scores
+
+    def _reply(self, function: Callable[[dict[str, Any]], dict[str, Any]], body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return _checked(function(body))
+        except RefusedError as error:
+            if _TOO_LONG not in str(error):
+                raise
+            raise RefusedError(f"a text is too long: it may have at most {self._context} tokens") from error
+        except (RuntimeError, ValueError) as error:
+            raise RefusedError(str(error)) from error
 
 
 class _Listener:
@@ -79,13 +92,6 @@ class _Listener:
     def raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
-
-
-def _reply(function: Callable[[dict[str, Any]], dict[str, Any]], body: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return _checked(function(body))
-    except (RuntimeError, ValueError) as error:
-        raise RefusedError(str(error)) from error
 
 
 def _checked(reply: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ class Settings:
 
     `max_tokens`: new tokens when a request does not say. `queue_size`, `queue_timeout_s`: of requests that wait for a
     free sequence. `max_documents`: of one rerank request. `xllamacpp`: the version that the model was proven with.
+    `tools`: whether the model is shown the tools of a request.
     """
 
     bundle: str
@@ -36,6 +37,7 @@ class Settings:
     queue_timeout_s: float
     max_documents: int
     embedding_length: int | None
+    tools: bool
 
 
 def load_settings(model_config: Mapping[str, Any], version_folder: Path) -> Settings:
@@ -64,6 +66,7 @@ def load_settings(model_config: Mapping[str, Any], version_folder: Path) -> Sett
         queue_timeout_s=values.positive("queue_timeout_ms", "60000") / 1000,
         max_documents=values.positive("max_documents", "64"),
         embedding_length=values.positive("embedding_length") if kind == "encoder" else None,
+        tools=values.text("tools", "true") == "true",
     )
 
 

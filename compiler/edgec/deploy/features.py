@@ -23,7 +23,7 @@ def llm_features(model: ServedModel) -> tuple[str, ...]:
     if model.chat_template is None:
         return ()
     found: list[str] = []
-    if _shows_calls(model, (_FIRST,)):
+    if takes_tools(model):
         found.append("tool-call")
         if _shows_calls(model, (_FIRST, _SECOND)):
             found.append("multi-tool-call")
@@ -34,6 +34,11 @@ def llm_features(model: ServedModel) -> tuple[str, ...]:
     # Not the model's doing: the server lets it write nothing but what fits the schema.
     found.append("structured-output")
     return tuple(found)
+
+
+def takes_tools(model: ServedModel) -> bool:
+    """Whether the model's chat template shows it tools, and its calls of them with their results."""
+    return model.chat_template is not None and _shows_calls(model, (_FIRST,))
 
 
 def _shows_calls(model: ServedModel, names: Sequence[str]) -> bool:
