@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import click
@@ -14,6 +13,7 @@ from edgec.bundle.unpack import unpack
 from edgec.bundle.verify import verify_bundle
 from edgec.commands.output import Output, output_options
 from edgec.store.paths import cache_home, config_home
+from edgec.trial.folders import trial_folder
 from edgec.trial.model import Trial, require_passed
 from edgec.trial.run import TRIALS, Stage, run_trials
 
@@ -47,17 +47,17 @@ def command(
     public_key, trusted = load_public_key(key) if key else None, trusted_keys(config_home())
     trials: tuple[Trial, ...] = ()
     if names:
-        with tempfile.TemporaryDirectory(prefix="edgec-verify-") as folder:
+        with trial_folder("verify") as folder:
             # What is tried are the bytes that verified: they are written while they are hashed.
             result = unpack(
                 bundle,
-                Path(folder, "bundle"),
+                folder / "bundle",
                 public_key=public_key,
                 trusted=trusted,
                 accept_development_key=accept_development_key,
                 report=output.reporter,
             )
-            stage = Stage(Path(folder, "bundle"), cache_home(), offline, output.reporter)
+            stage = Stage(folder / "bundle", cache_home(), offline, output.reporter)
             trials = run_trials(list(dict.fromkeys(names)), stage)
     else:
         result = verify_bundle(

@@ -5,7 +5,6 @@ Rule: what fails is a check that says so; an error is raised only when nothing c
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from edgec.prove.model import Check
 from edgec.toolchain.environment import Environment, in_use
 from edgec.trial.dify_answers import DeclaredModel, bad_answers, refused_credentials, undeclared
 from edgec.trial.dify_process import PluginProcess, running
+from edgec.trial.folders import trial_folder
 from edgec.trial.verdicts import none_of
 
 _ACTION = "try dify"
@@ -51,8 +51,8 @@ def try_dify(
     logs.mkdir(parents=True, exist_ok=True)
     content = read_package(package.read_bytes(), place=str(package))
     checks = [_signature(content, keys, unique_id, str(package))]
-    with tempfile.TemporaryDirectory(prefix="edgec-dify-") as name, in_use(environment):
-        folder, log = Path(name), logs / "dify.log"
+    with trial_folder("dify") as folder, in_use(environment):
+        log = logs / "dify.log"
         unpack(content, folder)
         try:
             with running(environment.python, folder, provider=_provider(folder), log=log) as plugin:
