@@ -167,3 +167,10 @@ def test_whose_key_it_is(folder: Path, kind: str, capsys: pytest.CaptureFixture[
 def test_a_folder_is_no_place_for_a_key(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["dify", "keygen", "."]) == 2
     assert "this is a folder" in capsys.readouterr().err
+
+
+def test_the_help_says_whole_sentences(capsys: pytest.CaptureFixture[str]) -> None:
+    run(["dify", "--help"])
+    commands = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
+    assert len(commands) == 3
+    assert all(line.endswith(".") and not line.endswith("...") for line in commands)

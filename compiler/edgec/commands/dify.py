@@ -33,7 +33,7 @@ def command() -> None:
     """Make keys for Dify plugin packages, sign packages and verify them."""
 
 
-@command.command("keygen")
+@command.command("keygen", short_help="Make an RSA key and its public half.")
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 @click.option("--bits", type=click.Choice([str(b) for b in SIZES_BITS]), default=str(DEFAULT_BITS), show_default=True)
 @output_options
@@ -53,7 +53,7 @@ def keygen(path: Path | None, bits: str, output: Output) -> None:
     output.result({"private": str(path), "public": str(public), "fingerprint": key.public.fingerprint}, text)
 
 
-@command.command("sign")
+@command.command("sign", short_help="Sign a package, whoever made it.")
 @click.argument("package", type=click.Path(path_type=Path))
 @click.option("--key", type=click.Path(path_type=Path), help="The private key. Default: EDGEC_DIFY_KEY, else your key.")
 @click.option(
@@ -90,7 +90,7 @@ def sign(package: Path, key: Path | None, target: Path | None, output: Output) -
     output.result(result, f"signed    {target}\nunique id {identifier}\nkey       {result['key']}")
 
 
-@command.command("verify")
+@command.command("verify", short_help="Verify the signature of a package.")
 @click.argument("package", type=click.Path(path_type=Path))
 @click.option("--key", "keys", multiple=True, type=click.Path(path_type=Path), help="The publisher's public key.")
 @click.option("--unique-id", "expected", help="Also demand that the package is this very one, names included.")
