@@ -52,6 +52,7 @@ def test_a_trial_that_fails_is_exit_4_with_all_its_checks(
     assert passed["models loaded"]
     assert not passed["streams at once"]
     assert len(last["diagnostics"]) == list(passed.values()).count(False)
+    assert all("the server's log is /" in found["hint"] for found in last["diagnostics"])
     assert any("waited 0.001 s for a free slot in vain" in found["message"] for found in last["diagnostics"])
 
 

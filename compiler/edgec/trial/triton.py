@@ -68,8 +68,9 @@ def _tried(model: TritonModel, folder: Path, report: Reporter) -> list[Check]:
         name = step.__name__.replace("_", " ")
         report(Progress(_ACTION, done, len(steps), "checks", name))
         try:
-            checks.append(step(model, folder))
+            check = step(model, folder)
         except ToolError as error:
             # No answer, or an error where none may be, is what a trial is to find.
-            checks.append(none_of(name, [error.diagnostics[0].message], 1, "failed", hint=SEE_LOG))
+            check = none_of(name, [error.diagnostics[0].message], 1, "failed", hint=SEE_LOG)
+        checks.append(check.model_copy(update={"hint": f"the server's log is {model.server.log}; {check.hint}"}))
     return checks

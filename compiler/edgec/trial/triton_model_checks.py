@@ -23,7 +23,8 @@ from edgec.trial.verdicts import none_of
 Step = Callable[[TritonModel, Path], Check]
 
 _WIRE_TYPES = {"STRING": "BYTES"}
-SEE_LOG = "see the server's log; build the bundle again if it is not as edgec wrote it"
+# Whoever runs the checks puts the log's path before it.
+SEE_LOG = "build the bundle again if it is not as edgec wrote it"
 
 
 @contextlib.contextmanager

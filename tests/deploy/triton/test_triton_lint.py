@@ -66,6 +66,15 @@ def test_what_is_no_repository(tmp_path: Path) -> None:
             lint_repository(folder)
 
 
+@pytest.mark.parametrize("inside", ["triton/models", "models"])
+def test_a_bundle_leads_to_its_repository(tmp_path: Path, inside: str) -> None:
+    _write(tmp_path / inside, {"m/config.pbtxt": GOOD.encode(), "m/1/model.py": MODEL_PY})
+    with pytest.raises(InputError) as refused:
+        lint_repository(tmp_path)
+    assert refused.value.diagnostics[0].hint == f"name {tmp_path / inside}"
+    assert lint_repository(tmp_path / inside) == ()
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = _write(tmp_path / "r", {"m/config.pbtxt": GOOD.encode(), "m/1/model.py": MODEL_PY})
     assert run(["triton", "lint", str(folder)]) == 0

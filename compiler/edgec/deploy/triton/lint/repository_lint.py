@@ -20,6 +20,8 @@ from edgec.errors import Diagnostic, InputError
 CONFIG = "config.pbtxt"
 # Deep enough for every file that a rule asks for; a folder that links to itself ends here too.
 _DEPTH = 6
+# Where a bundle, and its folder `triton`, have their repository.
+_BUNDLE_REPOSITORIES = ("triton/models", "models")
 
 
 def lint_files(files: Mapping[str, bytes], *, has_gpu: bool | None = None) -> tuple[Diagnostic, ...]:
@@ -44,6 +46,9 @@ def lint_repository(folder: Path, *, has_gpu: bool | None = None) -> tuple[Diagn
     if (folder / CONFIG).is_file():
         hint = f"name the folder above it, {folder.parent}"
         raise InputError.of("this is a model's folder, not a repository", place=str(folder), hint=hint)
+    for inside in _BUNDLE_REPOSITORIES:
+        if not any((folder / m / CONFIG).is_file() for m in models) and any((folder / inside).glob(f"*/{CONFIG}")):
+            raise InputError.of("this is a bundle, not a repository", place=str(folder), hint=f"name {folder / inside}")
     configs = {f"{m}/{CONFIG}": (folder / m / CONFIG).read_bytes() for m in models if (folder / m / CONFIG).is_file()}
     return _lint(configs, frozenset(_walk(folder)), models, prefix=f"{folder}/", has_gpu=has_gpu)
 
