@@ -216,6 +216,25 @@ def test_metrics_count_requests_and_tokens(model: TritonModel) -> None:
     assert moved == [1, answer["prompt_tokens"], answer["completion_tokens"]]
 
 
+def test_requests_without_an_answer_are_counted(model: TritonModel) -> None:
+    refused, cancelled = (f"edgec_{what}_requests_total" for what in ("refused", "cancelled"))
+    before = model.metric(refused), model.metric(cancelled)
+    assert not model.generate(text_input="").is_ok
+    assert not model.generate(text_input="word " * 2000).is_ok
+    assert (model.metric(refused), model.metric(cancelled)) == (before[0] + 2, before[1])
+    for _ in range(8):
+        with model.events(text_input=PROMPT, **LONG) as events:
+            list(itertools.islice(events, 3))
+        settled(model)
+    assert model.metric(cancelled) > before[1]
+
+
+def test_a_large_body_is_refused_and_tools_are_where_the_template_has_none(model: TritonModel) -> None:
+    assert "exceeds the available context size" in model.generate(text_input="a" * 9_000_000).json()["error"]
+    assert "shows it no tools" in model.generate(messages=MESSAGES, tool_choice="required").json()["error"]
+    assert model.is_ready()
+
+
 def test_many_short_requests_do_not_crash_it(server: TritonServer, model: TritonModel) -> None:
     # Triton 2.51 crashes when two threads update metrics at once.
     with ThreadPoolExecutor(STREAMS) as clients:

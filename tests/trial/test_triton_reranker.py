@@ -64,7 +64,7 @@ def test_scores_are_those_of_llama_cpps_own_server(model: TritonModel, unpacked:
 
 
 def test_what_does_not_fit_is_refused_and_the_model_goes_on(model: TritonModel) -> None:
-    for documents, says in ((["word " * 1000], "too large"), (["a"] * 9, "holds 9 texts, not 1 to 8")):
+    for documents, says in ((["word " * 1000], "at most 64 tokens"), (["a"] * 9, "holds 9 texts, not 1 to 8")):
         with pytest.raises(ToolError, match=says):
             scores(model, QUERY, documents)
     assert len(scores(model, QUERY, DOCUMENTS)) == len(DOCUMENTS)

@@ -16,7 +16,7 @@ from edgec.trial.llama_server import serving
 from edgec.trial.triton import try_triton
 from edgec.trial.triton_client import TritonModel
 from edgec.trial.triton_server import triton_server
-from edgec.trial.triton_vectors import embed
+from edgec.trial.triton_vectors import embed, text_tensor
 
 pytestmark = pytest.mark.toolchain
 TEXTS = ["The sea was calm.", "How do I list files?", "naïve 漢字", "A longer text about boats and the sea, at night."]
@@ -74,8 +74,10 @@ def test_a_text_that_is_too_long_spoils_only_its_own_request(model: TritonModel)
         try:
             return len(embed(model, [texts[number % 5]])) == 1
         except ToolError as error:
-            return "too large" not in str(error)
+            return "at most 256 tokens" not in str(error)
 
+    reply = model.infer([text_tensor("text_input", texts[:1], (1, 1))])
+    assert (reply.status, "at most 256 tokens" in reply.json()["error"]) == (400, True)
     with ThreadPoolExecutor(10) as clients:
         assert list(clients.map(ask, range(20))) == [number % 5 != 0 for number in range(20)]
 

@@ -47,6 +47,7 @@ class Decoder:
                 )
                 ticket = self._slots.take_ticket()
             except RefusedError as error:
+                self._counters.count_refusal(error)
                 client.send_last(refusal(error))
                 continue
             thread = threading.Thread(target=self._answer, args=(wanted, client, ticket), daemon=True)
@@ -69,6 +70,7 @@ class Decoder:
             generate(self._llama, wanted, client, answer)
             last = _last_response(answer, "" if wanted.stream else answer.text)
         except RefusedError as error:
+            self._counters.count_refusal(error)
             last = refusal(error)
         finally:
             self._slots.leave(ticket)

@@ -51,7 +51,7 @@ def generation_request(
     is_chat = "messages" in inputs
     if is_chat == ("text_input" in inputs):
         raise RefusedError("give either `text_input` (a prompt, taken as it is) or `messages` (chat)")
-    if not takes_tools and (given := [name for name in _ONLY_WITH_MESSAGES if name in inputs]):
+    if is_chat and not takes_tools and (given := [name for name in _ONLY_WITH_MESSAGES if name in inputs]):
         raise RefusedError(f"`{given[0]}`: this model's chat template shows it no tools; use `json_schema` instead")
     body: dict[str, Any] = {
         "max_tokens": default_max_tokens,
