@@ -246,8 +246,9 @@ def test_many_short_requests_do_not_crash_it(server: TritonServer, model: Triton
 def test_a_new_version_takes_over_while_streams_run(
     triton_environment: Environment, quickstart: Path, model: TritonModel, tmp_path: Path
 ) -> None:
-    shutil.copytree(quickstart, tmp_path / "bundle")
-    repository = tmp_path / "bundle" / "triton" / "models"
+    # A path that the python backend itself would hang on.
+    shutil.copytree(quickstart, tmp_path / "a bundle; here")
+    repository = tmp_path / "a bundle; here" / "triton" / "models"
     # One thread for all HTTP: a load over HTTP would hold it, and the streams would lose responses and never end.
     options = ["--http-thread-count=1"]
     log = tmp_path / "log"
