@@ -1,0 +1,1 @@
+"""What runs on the device that a bundle is for: its facts, the vendor's engine build, receipts."""

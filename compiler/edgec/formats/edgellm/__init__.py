@@ -1,0 +1,1 @@
+"""TensorRT Edge-LLM: ONNX with its plugins' operators, from which the device builds an engine."""
