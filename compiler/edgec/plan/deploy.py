@@ -5,26 +5,21 @@ Rule: emitters are named in one place, here; what one of them refuses stands at 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from edgec.deploy.dify import emit as dify
 from edgec.deploy.model import Device, Emitted, Mistake, ServedModel
 from edgec.deploy.triton import emit as triton
-from edgec.documents.canonical import sha256_bytes, sha256_json
+from edgec.documents.canonical import sha256_json
 from edgec.errors import Diagnostic, InputError
-from edgec.plan.gguf import GgufPlan
+from edgec.plan.artifact import PlannedArtifact
 from edgec.plan.keys import model_key
 from edgec.prove.generate import special_token_texts
 from edgec.recipe.load import LoadedRecipe
-from edgec.recipe.model import Imatrix
 from edgec.source.model import CheckpointHeader
-from edgec.source.text import read_text
 from edgec.target.model import Target
 
-# llama.cpp's numbers of pooling types; an encoder without one is served with the mean.
-_POOLING = {0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
 _NO_SERVERS = ("wasm32",)
 
 
@@ -38,7 +33,7 @@ def deployment_mistakes(loaded: LoadedRecipe) -> Iterator[Mistake]:
 
 
 def plan_deployment(
-    loaded: LoadedRecipe, target: Target, header: CheckpointHeader, artifacts: tuple[GgufPlan, ...]
+    loaded: LoadedRecipe, target: Target, header: CheckpointHeader, artifacts: Sequence[PlannedArtifact]
 ) -> dict[str, Emitted]:
     """What each emitter makes of the recipe's first artifact, by the emitter's name. Raises InputError."""
     package = loaded.recipe.package
@@ -61,30 +56,30 @@ def plan_deployment(
     return emitted
 
 
-def served_model(loaded: LoadedRecipe, target: Target, header: CheckpointHeader, artifact: GgufPlan) -> ServedModel:
+def served_model(
+    loaded: LoadedRecipe, target: Target, header: CheckpointHeader, artifact: PlannedArtifact
+) -> ServedModel:
     """The facts about `artifact` that a deployment rests on."""
-    recipe = loaded.recipe
-    metadata = {entry.key: entry.value for entry in artifact.mapped.metadata}
-    pooling = metadata.get(f"{artifact.mapped.arch}.pooling_type", 1)
-    fit = artifact.summary.fit
+    recipe, facts, fit = loaded.recipe, artifact.facts, artifact.summary.fit
     return ServedModel(
         name=recipe.name,
         version=recipe.version,
-        title=str(metadata.get("general.name", recipe.name)),
+        title=facts.title or recipe.name,
         description=recipe.description,
         licence=header.identity.licence,
-        kind=artifact.mapped.kind,
-        format=artifact.settings.format,
+        kind=facts.kind,
+        format=artifact.format,
         scheme=artifact.scheme,
-        weights=_weights(loaded, header, artifact),
-        files=tuple(f"{artifact.settings.format}/{file}" for file in artifact.summary.files),
-        architecture=artifact.mapped.arch,
+        # Not of names, versions or tools: vectors that are kept stay good when only those change.
+        weights=sha256_json({"source": model_key(header.identity), **artifact.numbers}),
+        files=tuple(f"{artifact.format}/{file}" for file in artifact.summary.files),
+        architecture=facts.architecture,
         parameters=sum(t.elements for t in header.tensors.values()),
         context=artifact.summary.context,
         batch=recipe.batch,
-        embedding_length=artifact.mapped.shape.n_embd,
-        pooling=None if artifact.mapped.kind == "decoder" else _POOLING[int(pooling)],  # type: ignore[arg-type]
-        chat_template=artifact.vocabulary.chat_template,
+        embedding_length=facts.embedding_length,
+        pooling=facts.pooling,
+        chat_template=facts.chat_template,
         special_texts=special_token_texts(header.files),
         device=Device(
             name=target.name,
@@ -95,29 +90,3 @@ def served_model(loaded: LoadedRecipe, target: Target, header: CheckpointHeader,
             needed_mib=fit.needed_mib,
         ),
     )
-
-
-def _weights(loaded: LoadedRecipe, header: CheckpointHeader, artifact: GgufPlan) -> str:
-    """`sha256:<hex>` of all that decides what the model computes: the checkpoint and how it is quantized.
-
-    Not of names, versions or tools: vectors that are kept stay good when only those change.
-    """
-    quantize = artifact.settings.quantize
-    return sha256_json(
-        {
-            "source": model_key(header.identity),
-            "architecture": loaded.recipe.source.architecture,
-            "pre_tokenizer": artifact.settings.tokenizer.pre,
-            "scheme": quantize.scheme,
-            "overrides": [[o.tensors, o.type] for o in quantize.overrides],
-            "imatrix": None if quantize.imatrix is None else _imatrix(loaded, quantize.imatrix),
-        }
-    )
-
-
-def _imatrix(loaded: LoadedRecipe, imatrix: Imatrix) -> dict[str, Any]:
-    """An importance matrix by the content that it is made of."""
-    if imatrix.calibration is None:
-        return {"file": sha256_bytes(loaded.resolve(imatrix.file or "").read_bytes())}
-    text = read_text(loaded.resolve(imatrix.calibration), "calibration text")
-    return {"calibration": sha256_bytes(text.encode()), "max_tokens": imatrix.max_tokens}

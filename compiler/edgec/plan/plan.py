@@ -14,6 +14,9 @@ from edgec.source.hub import HubSource
 from edgec.source.model import CheckpointHeader
 from edgec.target.model import Target
 
+# Every kind of artifact; what they have in common is `PlannedArtifact`.
+Planned = GgufPlan
+
 
 @dataclass(frozen=True)
 class PlannedSource:
@@ -44,7 +47,7 @@ class Plan:
     loaded: LoadedRecipe
     target: Target
     source: PlannedSource
-    artifacts: tuple[GgufPlan, ...]
+    artifacts: tuple[Planned, ...]
     actions: tuple[Action, ...]
     disk: DiskNeed
     bundle_name: str
@@ -75,6 +78,6 @@ class Plan:
         """The action called `name`."""
         return next(a for a in self.actions if a.name == name)
 
-    def artifact(self, name: str) -> GgufPlan:
+    def artifact(self, name: str) -> Planned:
         """The artifact called `name`."""
         return next(a for a in self.artifacts if a.name == name)
