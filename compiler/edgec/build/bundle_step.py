@@ -183,7 +183,7 @@ def _content(
         deployment={name: emitted.facts for name, emitted in deployment.items()},
         proofs=tuple(p.model_dump(mode="json") for p in proofs),
         not_verified=tuple(not_verified[k] for k in sorted(not_verified)),
-        tools=made_with(),
+        tools=made_with(plan.actions),
         inputs=_texts(plan),
         development_key=plan.signer.is_development,
     )

@@ -37,7 +37,7 @@ def report_data(plan: Plan, proofs: tuple[Proof, ...]) -> ReportData:
             licence=identity.licence,
             files=tuple(ReportFile(f.name, f.size_bytes, f.digest) for f in identity.files),
         ),
-        tools=tuple(sorted(made_with().items())),
+        tools=tuple(sorted(made_with(plan.actions).items())),
         description=recipe.description,
         key_fingerprint=plan.signer.fingerprint,
         development_key=plan.signer.is_development,

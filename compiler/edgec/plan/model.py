@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 ActionKind = Literal[
-    "fetch", "reference", "imatrix", "compile", "quantize", "ranges", "export", "checkpoint", "prove", "wheels",
-    "bundle",
+    "fetch", "reference", "imatrix", "compile", "quantize", "ranges", "export", "checkpoint", "prove", "compare",
+    "wheels", "bundle",
 ]  # fmt: skip
+# Kinds whose result is a proof: on the artifact's own runtime, or of its bytes in another framework.
+PROOFS: frozenset[ActionKind] = frozenset({"prove", "compare"})
 
 
 @dataclass(frozen=True)

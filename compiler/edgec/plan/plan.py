@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgec.deploy.model import Emitted
 from edgec.plan.gguf import GgufPlan
-from edgec.plan.model import Action, DiskNeed
+from edgec.plan.model import PROOFS, Action, DiskNeed
 from edgec.recipe.load import LoadedRecipe
 from edgec.source.hub import HubSource
 from edgec.source.model import CheckpointHeader
@@ -59,7 +59,7 @@ class Plan:
     def to_run(self) -> tuple[Action, ...]:
         """The actions a build runs, in order: those that are not cached and that a proof or the bundle needs."""
         # A standing bundle is shown with its proofs, so that these are always wanted.
-        wanted = [a.name for a in self.actions if a.kind in ("prove", "bundle")]
+        wanted = [a.name for a in self.actions if a.kind in PROOFS or a.kind == "bundle"]
         found: set[str] = set()
         while wanted:
             action = self.action(wanted.pop())

@@ -14,7 +14,9 @@ from edgec.documents.typed import mistake
 from edgec.recipe.document import Document, RelativePath
 
 EdgeLlmScheme = Literal["fp16", "int8_sq", "int4_awq", "int4_gptq", "int4_rtn", "fp8", "nvfp4"]
-TrtLlmScheme = Literal["fp16", "int8_wo", "int4_wo", "int8_sq", "int4_awq", "fp8", "nvfp4"]
+TrtLlmScheme = Literal[
+    "fp16", "int8_wo", "int4_wo", "int8_sq", "int4_awq", "int4_gptq", "int4_rtn", "fp8", "nvfp4",
+]  # fmt: skip
 
 # Schemes whose quantizer runs the model on a text, and those that group columns.
 CALIBRATED = frozenset({"int8_sq", "int4_awq", "int4_gptq"})
