@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from edgec.build.built import Built, beside, built_from, facts_of, report_path, standing_facts
-from edgec.build.gguf_steps import QualityError, load_proof
+from edgec.build.engine_steps import finalize_files
+from edgec.build.proofs import QualityError, load_proof
 from edgec.build.report_data import report_data
 from edgec.build.run import Runner
 from edgec.build.signers import BuildKeys
@@ -117,6 +118,9 @@ def _write(
         files += weights
         names = tuple(w.path_in_bundle for w in weights)
         artifacts.append(BundleArtifact(artifact.name, artifact.format, artifact.scheme, names))
+    for engine in plan.engines:
+        told = finalize_files(engine, runner.result(engine.prove_action))
+        files += [_small(folder, name, data, "code") for name, data in sorted(told.items())]
     content = _content(plan, tuple(files), tuple(artifacts), proofs, deployment)
     info = write_bundle(content, destination, key=keys.bundle, report=runner.report, archive=archive)
     write_file(report_path(destination), page)

@@ -9,6 +9,8 @@ from edgec import __version__
 from edgec.deploy.dify.wheels import lock_digest, wheel_bytes
 from edgec.deploy.model import Emitted
 from edgec.documents.canonical import sha256_bytes
+from edgec.plan.engine_actions import add_engine
+from edgec.plan.engine_model import EnginePlan
 from edgec.plan.gguf import GgufPlan
 from edgec.plan.gguf_actions import add_gguf
 from edgec.plan.graph import ActionGraph, Draft
@@ -49,6 +51,8 @@ def _artifact(graph: ActionGraph, artifact: Planned) -> str:
     match artifact:
         case GgufPlan():
             return add_gguf(graph, artifact)
+        case EnginePlan():
+            return add_engine(graph, artifact)
 
 
 def _fetch(graph: ActionGraph) -> None:

@@ -12,6 +12,7 @@ from edgec.errors import Diagnostic, InputError, Span, ToolError
 from edgec.events import Reporter, silent
 from edgec.plan.actions import Packaging, plan_actions
 from edgec.plan.deploy import plan_deployment
+from edgec.plan.engine import plan_engine
 from edgec.plan.fit import disk_need
 from edgec.plan.gguf import plan_gguf
 from edgec.plan.graph import ActionGraph
@@ -89,7 +90,7 @@ def _artifact(loaded: LoadedRecipe, target: Target, source: PlannedSource, index
         case GgufArtifact():
             return plan_gguf(loaded, target, source.header, artifact, index)
         case _:
-            raise NotImplementedError(artifact.format)
+            return plan_engine(loaded, target, source.header, artifact, index)
 
 
 def refuse_misfits(plan: Plan) -> None:

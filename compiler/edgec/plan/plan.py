@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgec.deploy.model import Emitted
+from edgec.plan.engine_model import EnginePlan
 from edgec.plan.gguf import GgufPlan
 from edgec.plan.model import PROOFS, Action, DiskNeed
 from edgec.recipe.load import LoadedRecipe
@@ -15,7 +16,7 @@ from edgec.source.model import CheckpointHeader
 from edgec.target.model import Target
 
 # Every kind of artifact; what they have in common is `PlannedArtifact`.
-Planned = GgufPlan
+Planned = GgufPlan | EnginePlan
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,17 @@ class Plan:
         """The action called `name`."""
         return next(a for a in self.actions if a.name == name)
 
-    def artifact(self, name: str) -> Planned:
-        """The artifact called `name`."""
-        return next(a for a in self.artifacts if a.name == name)
+    @property
+    def ggufs(self) -> tuple[GgufPlan, ...]:
+        """The artifacts that are GGUFs."""
+        return tuple(a for a in self.artifacts if isinstance(a, GgufPlan))
+
+    @property
+    def engines(self) -> tuple[EnginePlan, ...]:
+        """The artifacts from which a device builds an engine."""
+        return tuple(a for a in self.artifacts if isinstance(a, EnginePlan))
+
+    @property
+    def toolchains(self) -> tuple[str, ...]:
+        """Names of the toolchains that the actions to run need."""
+        return tuple(dict.fromkeys(name for action in self.to_run for name in action.toolchains))
