@@ -52,7 +52,8 @@ def _number(settings: Mapping[str, Any], key: str, default: float | None = None)
     value = settings.get(key)
     value = default if value is None else value
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise _refused(f"{key} is {str(value)[:40]!r}, but must be a positive number")
+        stands = "missing" if value is None else f"{str(value)[:40]!r}"
+        raise _refused(f"{key} is {stands}, but must be a positive number")
     return float(value)
 
 

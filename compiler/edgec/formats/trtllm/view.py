@@ -52,7 +52,7 @@ class CheckpointView:
     def __init__(self, folder: Path) -> None:
         self.config = _config(folder)
         try:
-            self._tensors = read_header(folder / WEIGHTS_FILE, file=WEIGHTS_FILE)
+            self._tensors = read_header(folder / WEIGHTS_FILE, file=WEIGHTS_FILE, integers=True)
         except InputError as error:
             raise ProofError(*error.diagnostics) from error
         self.algo: str | None = self.config["quantization"]["quant_algo"]
