@@ -34,7 +34,7 @@ def test_plain_sources(scheme: str, least: float, most: float, tmp_path: Path) -
     for name, difference in found.items():
         if name.endswith("proj.weight"):
             assert least <= difference.relative_rmse <= most, name
-            assert difference.type == (layout.scheme.algo or "float16")
+            assert difference.type == {16: "f16", 8: "i8", 4: "i4"}[layout.scheme.engine_bits]
         else:
             assert difference.relative_rmse == 0, name
 

@@ -51,7 +51,7 @@ def test_awq_codes_and_scales(group: int, tmp_path: Path) -> None:
     settings = json.loads((tmp_path / "out" / "config.json").read_text())["quantization"]
     assert settings["quant_algo"] == "W4A16_AWQ"
     assert (settings["group_size"], settings["pre_quant_scale"]) == (group, False)
-    assert layout.bytes_by_type["int4"] == sum(v.codes.size // 2 for v in made.values())
+    assert layout.bytes_by_type["i4"] == sum(v.codes.size // 2 for v in made.values())
 
 
 def test_factors_of_some_inputs_become_factors_of_all(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from edgec.quantize.weights import Weights
 
 _AGAIN = "build the artifact again; if it comes back, the disk or the memory of this machine is faulty"
 _STEP = 8
+# Bits of a weight in the engine -> the type, as reports name it.
+_LABELS = {16: "f16", 8: "i8", 4: "i4"}
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,8 @@ def _difference(view: CheckpointView, tensor: ViewedTensor, weights: Weights, la
         source += float(np.vdot(wanted, wanted))
     elements = math.prod(tensor.shape)
     bits = layout.scheme.engine_bits if tensor.linear else 16
-    kind = layout.scheme.algo if tensor.linear and layout.scheme.algo else "float16"
     rmse = math.sqrt(error / source) if source else math.sqrt(error)
-    return TensorDifference(tensor.name, kind, elements, elements * bits // 8, rmse)
+    return TensorDifference(tensor.name, _LABELS[bits], elements, elements * bits // 8, rmse)
 
 
 def _wanted(tensor: ViewedTensor, weights: Weights, layout: TrtLlmLayout, begin: int, end: int) -> NDArray[np.float32]:

@@ -61,8 +61,8 @@ class TensorPlan:
     @property
     def label(self) -> str:
         """The type, for people."""
-        names = {Kind.CODES4: "int4", Kind.CODES8: "int8"}
-        return names.get(self.kind, "float32" if self.spec.dtype == "F32" else "float16")
+        names = {Kind.CODES4: "i4", Kind.CODES8: "i8"}
+        return names.get(self.kind, "f32" if self.spec.dtype == "F32" else "f16")
 
 
 def plan_tensors(
