@@ -34,8 +34,10 @@ class StreamedModel:
         self._folder = folder
         self._step = step
         self.config = _config(folder)
+        # Without a type in transformers.
+        make: Any = AutoModelForCausalLM.from_config
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(self.config, dtype=torch.float32).eval()
+            model: Any = make(self.config, dtype=torch.float32).eval()
         if type(model).__name__ not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             raise RefusedError(folder.which, f"the model is a {type(model).__name__}; compared are {known}")
