@@ -87,6 +87,15 @@ def test_windows_and_scaling_change_what_is_compared(inside: Any, tmp_path: Path
         assert float((first - streamed_logits(inside, second, WINDOWS)).abs().max()) > 1e-3, name
 
 
+def test_a_head_of_its_own_is_used_although_the_config_ties_it(inside: Any, tmp_path: Path) -> None:
+    config = config_of("qwen2")
+    tensors = random_tensors(config)
+    tensors["lm_head.weight"] = np.ascontiguousarray(tensors["model.embed_tokens.weight"][::-1])
+    folder = write_checkpoint(tmp_path, config, tensors)
+    expected = whole_model(inside, folder)(inside.torch.tensor(WINDOWS)).logits
+    assert float((streamed_logits(inside, folder, WINDOWS) - expected).abs().max()) < 1e-5
+
+
 @pytest.mark.parametrize("dtype", ["BF16", "F16"])
 def test_stored_types_are_widened(inside: Any, tmp_path: Path, dtype: str) -> None:
     config = config_of("llama")
