@@ -21,15 +21,31 @@ from edgec.source.model import CheckpointHeader
 from edgec.target.model import Target
 
 _NO_SERVERS = ("wasm32",)
+# Formats that Triton has a backend for, and those whose server speaks OpenAI's API, as Dify wants it.
+_TRITON_FORMATS = ("gguf",)
+_OPENAI_FORMATS = ("gguf",)
+_FIRST = "put an artifact with `format: gguf` first: Triton and Dify serve the first"
 
 
 def deployment_mistakes(loaded: LoadedRecipe) -> Iterator[Mistake]:
     """What is wrong with `package:` as far as the documents show."""
+    yield from _unserved(loaded)
     package = loaded.recipe.package
     if package.triton is not None:
         yield from triton.check(package.triton, loaded.recipe)
     if package.dify is not None:
         yield from dify.check(package.dify, loaded.recipe, loaded.resolve)
+
+
+def _unserved(loaded: LoadedRecipe) -> Iterator[Mistake]:
+    """What is asked for and cannot serve the first artifact. A Triton repository nobody asked for is just left out."""
+    package, served = loaded.recipe.package, loaded.recipe.artifacts[0].format
+    is_written = "triton" in loaded.recipe.package.model_fields_set and package.triton is not None
+    if is_written and served not in _TRITON_FORMATS:
+        yield Mistake(("package", "triton"), f"Triton has no backend for `{served}`", f"remove `triton`, or {_FIRST}")
+    if package.dify is not None and served not in _OPENAI_FORMATS:
+        message = f"Dify talks to servers with OpenAI's API, and an engine made of `{served}` has none"
+        yield Mistake(("package", "dify"), message, f"remove `dify`, or {_FIRST}")
 
 
 def plan_deployment(
@@ -40,13 +56,16 @@ def plan_deployment(
     model = served_model(loaded, target, header, artifacts[0])
     mistakes: list[Mistake] = []
     emitted: dict[str, Emitted] = {}
-    if package.triton is not None and model.device.arch not in _NO_SERVERS:
+    wants_triton = (
+        package.triton is not None and model.device.arch not in _NO_SERVERS and model.format in _TRITON_FORMATS
+    )
+    if wants_triton and package.triton is not None:
         mistakes += triton.refuse(package.triton, model)
     if package.dify is not None:
         mistakes += dify.refuse(package.dify, model, loaded.resolve)
     if mistakes:
         raise InputError(*(Diagnostic(m.message, m.hint, loaded.marked.place(*m.at).span) for m in mistakes))
-    if package.triton is not None and model.device.arch not in _NO_SERVERS:
+    if wants_triton and package.triton is not None:
         emitted["triton"] = triton.emit(package.triton, model)
     if package.dify is not None:
         emitted["dify"] = dify.emit(package.dify, model, loaded.resolve)
