@@ -36,7 +36,11 @@ class Linear:
 
 @dataclass(frozen=True)
 class ModelShape:
-    """A decoder. `max_context`: how many tokens it computes as the source does; `rope`: kind of rotary embedding."""
+    """A decoder.
+
+    `rope`: kind of rotary embedding, with its `rope_theta` and the numbers of its scaling; `positions`: what
+    config.json announces; `max_context`: how many tokens Edge-LLM computes as the source does.
+    """
 
     model_type: str
     hidden: int
@@ -48,6 +52,9 @@ class ModelShape:
     vocabulary: int
     rms_eps: float
     rope: str
+    rope_theta: float
+    rope_parameters: Mapping[str, float]
+    positions: int
     max_context: int
     tied: bool
     has_qk_norm: bool
@@ -107,6 +114,9 @@ def read_shape(config: Mapping[str, Any]) -> ModelShape:
         vocabulary=_count(config, "vocab_size"),
         rms_eps=float(config.get("rms_norm_eps", 1e-6)),
         rope=_rope_kind(config),
+        rope_theta=float(_rope(config).get("rope_theta", config.get("rope_theta", 10000.0))),
+        rope_parameters=_rope_numbers(config),
+        positions=_count(config, "max_position_embeddings"),
         max_context=_max_context(config, model_type),
         tied=bool(config.get("tie_word_embeddings", False)),
         has_qk_norm=model_type == "qwen3",
@@ -174,6 +184,11 @@ def _rope_kind(config: Mapping[str, Any]) -> str:
             f"remove the scaling if the shorter context is enough, {_ELSE}",
         )
     return str(kind)
+
+
+def _rope_numbers(config: Mapping[str, Any]) -> Mapping[str, float]:
+    """The numbers of a scaled rotary embedding, as config.json has them."""
+    return {k: v for k, v in _rope(config).items() if type(v) in (int, float) and k != "rope_theta"}
 
 
 def _max_context(config: Mapping[str, Any], model_type: str) -> int:
