@@ -48,15 +48,12 @@ def engine_weight(tensors: dict[str, Array], name: str, algo: str | None) -> Arr
 
 
 def _quantized_at_load(weights: Array, bits: int) -> Array:
-    out = np.empty(weights.shape, np.float32)
-    for row, values in enumerate(weights.astype(np.float64)):
-        scale = float(np.float32(np.abs(values).max()) * np.float32(1 / 2 ** (bits - 1)))
-        for column, value in enumerate(values):
-            exact = float(np.float32(value) / np.float32(scale)) if scale else 0.0
-            code = int(abs(exact) + 0.5) * (1 if exact >= 0 else -1)
-            code = max(-(2 ** (bits - 1)), min(2 ** (bits - 1) - 1, code))
-            out[row, column] = code * float(np.float16(scale))
-    return out
+    """In double precision from the quotient on, which float32 rounds as the build's C++ does."""
+    levels = 2 ** (bits - 1)
+    scales = np.abs(weights.astype(np.float32)).max(axis=1, keepdims=True) * np.float32(1 / levels)
+    quotients = np.divide(weights.astype(np.float32), scales, out=np.zeros(weights.shape, np.float32), where=scales > 0)
+    codes = np.floor(np.abs(quotients.astype(np.float64)) + 0.5) * np.sign(quotients)
+    return (np.clip(codes, -levels, levels - 1) * scales.astype(np.float16).astype(np.float64)).astype(np.float32)
 
 
 def hugging_face(folder: Path) -> dict[str, Array]:
