@@ -45,12 +45,12 @@ def require_match(plan: FinalizePlan, facts: DeviceFacts, versions: Versions, am
 def _exact(need: Requirements, facts: DeviceFacts) -> Iterator[tuple[str, str]]:
     if need.arch is not None and facts.arch.value != need.arch:
         yield (
-            f"the bundle is for {need.arch}, and this device is {_told(facts.arch)}",
+            f"the bundle is for {need.arch}, and this device {_told(facts.arch, 'is ')}",
             f"finalize it on a device with {need.arch}, or build a bundle for a target like this one",
         )
     if need.sm is not None and facts.sm.value != need.sm:
         yield (
-            f"the bundle is for GPUs of compute capability sm_{need.sm}, and this device has {_told(facts.sm, 'sm_')}",
+            f"the bundle is for GPUs of compute capability sm_{need.sm}, and this device {_told(facts.sm, 'has sm_')}",
             f"an engine runs only on the kind of GPU it is built on: finalize it on a device with sm_{need.sm}, or "
             "build a bundle for a target with this GPU",
         )
@@ -62,12 +62,18 @@ def _releases(need: Requirements, facts: DeviceFacts, versions: Versions) -> Ite
         fact = tensorrt_fact(facts, versions) if name == "tensorrt" else getattr(facts, name)
         if wanted is None or begins_with(fact.value, wanted):
             continue
-        flash = f"flash JetPack {need.jetpack}" if need.jetpack else f"install {title} {wanted}"
-        profile = f"{name} {fact.value}" if fact.value is not None else f"the {title} of this device"
+        profile = f"{title} {fact.value}" if fact.value is not None else f"the {title} of this device"
         yield (
-            f"the bundle needs {title} {wanted}, and this device has {_told(fact)}",
-            f"{flash}, or build the bundle for a target profile with {profile}",
+            f"the bundle needs {title} {wanted}, and this device {_told(fact)}",
+            f"{_change(need, facts, f'{title} {wanted}')}, or build the bundle for a target profile with {profile}",
         )
+
+
+def _change(need: Requirements, facts: DeviceFacts, wanted: str) -> str:
+    jetpack = f"JetPack {need.jetpack}" if need.jetpack else wanted
+    if need.jetpack is None and need.l4t is None:
+        return f"install {wanted}"
+    return f"finalize it on a Jetson with {jetpack}" if facts.l4t.value is None else f"flash {jetpack}"
 
 
 def _driver(need: Requirements, facts: DeviceFacts) -> Iterator[tuple[str, str]]:
@@ -76,7 +82,7 @@ def _driver(need: Requirements, facts: DeviceFacts) -> Iterator[tuple[str, str]]
     have = facts.driver.value
     if have is None or parts(str(have)) < parts(need.driver_min):
         yield (
-            f"the bundle needs the NVIDIA driver {need.driver_min} or newer, and this device has {_told(facts.driver)}",
+            f"the bundle needs the NVIDIA driver {need.driver_min} or newer, and this device {_told(facts.driver)}",
             f"update the driver to {need.driver_min} (on a Jetson it comes with JetPack)",
         )
 
@@ -127,8 +133,8 @@ def tensorrt_fact(facts: DeviceFacts, versions: Versions) -> Fact:
     return Fact(value=versions.tensorrt, found=f"package tensorrt of {versions.python}")
 
 
-def _told(fact: Fact, prefix: str = "") -> str:
-    return f"none that it tells ({fact.found})" if fact.value is None else f"{prefix}{fact.value}"
+def _told(fact: Fact, prefix: str = "has ") -> str:
+    return f"does not tell its own ({fact.found})" if fact.value is None else f"{prefix}{fact.value}"
 
 
 def _same_mode(first: str, second: str) -> bool:

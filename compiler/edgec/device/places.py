@@ -111,6 +111,12 @@ class EnginePlace:
                 _point(self.shelf / _PREVIOUS, old)
             _point(self.shelf / _CURRENT, self.key)
 
+    def remove_scratch(self) -> None:
+        """Removes what writers that were killed left beside the engine. Raises ToolError."""
+        with explained(self.folder):
+            for path in self.folder.glob(".*.tmp"):
+                path.unlink()
+
     def remove_older(self) -> tuple[str, ...]:
         """Removes all engines but those in use now and before; returns their keys. Raises ToolError."""
         kept = {_target(self.shelf / _CURRENT), _target(self.shelf / _PREVIOUS)}

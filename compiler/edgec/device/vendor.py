@@ -23,9 +23,13 @@ from edgec.toolchain.run import Answer
 from edgec.toolchain.surroundings import for_tool
 
 _INSIDE = Path(__file__).parent / "inside"
+# Programs of ours that the vendor's Python runs.
+SCRIPTS = {"edgellm-onnx-build": _INSIDE / "build_edgellm.py"}
 RUNNERS = {"edgellm": _INSIDE / "run_edgellm.py", "trtllm": _INSIDE / "run_trtllm.py"}
 # What the vendor calls the package of a backend.
 PACKAGES = {"edgellm": "tensorrt-edgellm", "trtllm": "tensorrt-llm"}
+# A command that every installation of a backend has.
+_COMMANDS = {"edgellm": "tensorrt-edgellm-build", "trtllm": "trtllm-build"}
 _ASK_TIMEOUT_S = 300.0
 # The C++ programs of Edge-LLM find their TensorRT plugin by it.
 _PASSED = ("EDGELLM_PLUGIN_PATH",)
@@ -90,19 +94,22 @@ def find_vendor(plan: FinalizePlan, tools: Path | None, env: Mapping[str, str]) 
     """The vendor's programs in the folder `tools`, else on PATH. Raises DeviceError."""
     name, package = plan.build.command[0], PACKAGES[plan.backend.name]
     path = str(tools) if tools else env.get("PATH", os.defpath)
-    program = shutil.which(name, path=path)
-    if program is None:
+    script = SCRIPTS.get(name)
+    # The vendor's command line is beside its Python, or names it, whatever builds.
+    program = shutil.which(_COMMANDS[plan.backend.name] if script else name, path=path)
+    if program is None and (script is None or tools is None):
         raise DeviceError.of(
-            f"the engine is built with `{name}`, and there is none in {tools or 'PATH'}",
+            f"the engine is built with {package}, and there is no `{_COMMANDS[plan.backend.name] if script else name}` "
+            f"in {tools or 'PATH'}",
             hint=f"install {package} {plan.backend.version}, and name the folder of its programs with --tools",
         )
-    python = _python_of(Path(program), tools, env)
+    python = _python_of(None if program is None else Path(program), tools, env)
     passed = {key: env[key] for key in _PASSED if key in env}
     return Vendor(
-        program=(program,),
+        program=(str(python), "-I", str(script)) if script else (str(program),),
         python=python,
         runner=RUNNERS[plan.proof.runner],
-        env={**for_tool(env, str(Path(program).parent)), **passed},
+        env={**for_tool(env, str(python.parent)), **passed},
     )
 
 
@@ -120,15 +127,15 @@ def stand_in_vendor(script: Path) -> Vendor:
     )
 
 
-def _python_of(program: Path, tools: Path | None, env: Mapping[str, str]) -> Path:
+def _python_of(program: Path | None, tools: Path | None, env: Mapping[str, str]) -> Path:
     """The Python beside the program, the one that its first line names, or `python3` on PATH."""
-    beside = (tools or program.parent) / "python3"
-    if beside.exists():
-        return beside
-    with program.open("rb") as file:
-        first = file.readline(512)
-    if first.startswith(b"#!") and b"python" in first:
-        named = Path(first[2:].decode("utf-8", errors="replace").split()[0])
+    folder = tools or (program.parent if program else None)
+    if folder is not None and (folder / "python3").exists():
+        return folder / "python3"
+    if program is not None:
+        with program.open("rb") as file:
+            first = file.readline(512)
+        named = Path(first[2:].decode("utf-8", errors="replace").split()[0]) if first.startswith(b"#!/") else Path()
         if named.name.startswith("python"):
             return named
     return Path(shutil.which("python3", path=env.get("PATH", os.defpath)) or "/usr/bin/python3")

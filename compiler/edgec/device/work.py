@@ -27,11 +27,11 @@ from edgec.device.journal import Journal
 from edgec.device.match import tensorrt_fact
 from edgec.device.places import EnginePlace, file_digests, holds
 from edgec.device.receipt import BuildRecord, BundleName, EngineFile, ProofRecord, Receipt, StandIn, verify_receipt
-from edgec.device.reference import parse_reference
 from edgec.device.unpacking import ACTION, still_unpacked, unpack_needed
 from edgec.device.vendor import Vendor, Versions
 from edgec.errors import EdgecError, ProofError
 from edgec.events import ActionFinished, ActionStarted, Note, Reporter
+from edgec.prove.device_reference import read_device_reference
 from edgec.store.atomic import explained, write_file
 
 
@@ -144,9 +144,7 @@ class Work:
         journal.reach("built", {"files": files, "build": record.model_dump(mode="json")})
 
     def _prove(self, journal: Journal) -> None:
-        reference = parse_reference(
-            (self.place.bundle / self.plan.proof.reference).read_bytes(), self.plan.proof.reference
-        )
+        reference = read_device_reference(self.place.bundle / self.plan.proof.reference)
         self.place.proof_log.unlink(missing_ok=True)
         with self._action(proof.ACTION, "prove", "compared with the recorded reference"), self._discarding():
             proven = proof.prove_engine(
@@ -176,6 +174,7 @@ class Work:
         journal.reach("active")
         if not self.plan.model_at_run_time:
             shutil.rmtree(self.place.bundle, ignore_errors=True)
+        self.place.remove_scratch()
         for key in self.place.remove_older():
             self.report(Note(f"removed the older engine {key}"))
 

@@ -3,8 +3,7 @@
 Engine build and run not verified on hardware: written from tensorrt-edgellm 0.11.0 (`tensorrt_edgellm.runtime`, its
 binding `_edgellm_runtime`, and how `experimental/server/runtime/engine.py` of the same wheel calls it).
 
-The runtime takes text, not tokens: a prompt without its text cannot be given, and `prompt_token_counts` tells whether
-the text was read as the recorded number of tokens.
+The runtime takes text, not tokens; `prompt_token_counts` tells whether it was read as the recorded number of tokens.
 """
 
 from __future__ import annotations
@@ -18,8 +17,6 @@ def run(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     """`{"ask": "versions"}` or `{"ask": "generate", ...}`: see edgec/device/proof.py."""
     if request["ask"] == "versions":
         return {"backend": _version("tensorrt-edgellm"), "tensorrt": _version("tensorrt")}
-    if any(prompt["text"] is None for prompt in request["prompts"]):
-        raise SystemExit("the reference records no text, and TensorRT Edge-LLM takes nothing else")
     return _generate(request, progress)
 
 
@@ -29,14 +26,17 @@ def _generate(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     cache = native.ContextCacheConfig()
     cache.enabled = False
     engine = native.LLMRuntime(request["engine"], "", {}, request["model"], cache)
-    made = []
+    made, counts = [], []
     for index, prompt in enumerate(request["prompts"]):
         progress(index, len(request["prompts"]), "prompts")
-        made.append(_continue(native, engine, prompt["text"], request))
-    missing = [] if any(one["top"] for one in made) else [_NO_LOGITS]
+        answer, count = _answer(native, engine, prompt["text"], request)
+        made.append(answer)
+        counts.append(count)
+    missing = [] if any(one["log_probabilities"] for one in made) else [_NO_LOGITS]
     return {
         "runtime": f"tensorrt-edgellm {_version('tensorrt-edgellm')}",
-        "continuations": made,
+        "answers": made,
+        "prompt_tokens": counts if None not in counts else [],
         "not_verified": missing,
     }
 
@@ -44,12 +44,9 @@ def _generate(request: dict[str, Any], progress: Any) -> dict[str, Any]:
 _NO_LOGITS = {"what": "logits", "why": "the runtime gave no log probabilities for this engine"}
 
 
-def _continue(native: Any, engine: Any, text: str, request: dict[str, Any]) -> dict[str, Any]:
-    message = native.Message()
-    message.role = "user"
-    message.contents = [native.MessageContent("text", text)]
+def _answer(native: Any, engine: Any, text: str, request: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
     asked = native.LLMGenerationRequest()
-    asked.requests = [native.Request(messages=[message])]
+    asked.requests = [native.Request(messages=[native.create_text_message("user", text)])]
     # The recorded text is what the model reads: no template, nothing added.
     asked.apply_chat_template = False
     asked.add_generation_prompt = False
@@ -57,13 +54,13 @@ def _continue(native: Any, engine: Any, text: str, request: dict[str, Any]) -> d
     asked.max_generate_length = request["new_tokens"]
     asked.num_logprobs = request["top"]
     response = engine.handle_request(asked)
-    steps = response.logprobs[0] if request["top"] and response.logprobs else []
+    steps = response.logprobs[0] if response.logprobs else []
     counts = response.prompt_token_counts
-    return {
-        "tokens": [int(token) for token in response.output_ids[0]],
-        "top": [{str(entry.token_id): float(entry.logprob) for entry in step} for step in steps],
-        "prompt_tokens": int(counts[0]) if counts else None,
+    answer = {
+        "token_ids": [int(token) for token in response.output_ids[0]],
+        "log_probabilities": [{str(e.token_id): float(e.logprob) for e in step} for step in steps] or None,
     }
+    return answer, int(counts[0]) if counts else None
 
 
 def _version(name: str) -> str | None:

@@ -26,7 +26,7 @@ def _generate(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     torch = importlib.import_module("torch")
     factory = importlib.import_module("tensorrt_llm.runtime").ModelRunnerCpp
     config = json.loads((Path(request["engine"]) / "config.json").read_text(encoding="utf-8"))
-    has_logits = bool(request["top"]) and bool(config["build_config"].get("gather_generation_logits"))
+    has_logits = bool(config["build_config"].get("gather_generation_logits"))
     limits = request["limits"]
     runner = factory.from_dir(
         engine_dir=request["engine"],
@@ -41,7 +41,7 @@ def _generate(request: dict[str, Any], progress: Any) -> dict[str, Any]:
         made.append(_continue(torch, runner, prompt["tokens"], request, has_logits=has_logits))
     why = "the engine was built without --gather_generation_logits"
     missing = [] if has_logits else [{"what": "logits", "why": why}]
-    return {"runtime": f"tensorrt-llm {_version('tensorrt-llm')}", "continuations": made, "not_verified": missing}
+    return {"runtime": f"tensorrt-llm {_version('tensorrt-llm')}", "answers": made, "not_verified": missing}
 
 
 def _continue(
@@ -69,7 +69,7 @@ def _continue(
             for row_indices, row_values in zip(indices, values, strict=True)
         ]
     made = [int(token) for token in answer["output_ids"][0][0][len(tokens) : length]]
-    return {"tokens": made, "top": top[: len(made)], "prompt_tokens": len(tokens)}
+    return {"token_ids": made, "log_probabilities": top[: len(made)] or None}
 
 
 def _version(name: str) -> str | None:
