@@ -16,6 +16,7 @@ from edgec.build.bundle_step import run_bundle
 from edgec.build.doctor import Finding, examine
 from edgec.build.run import Runner
 from edgec.build.signers import build_keys, planned_signers
+from edgec.bundle.keyring import trusted_keys
 from edgec.device.facts import DeviceFacts, read_facts
 from edgec.device.finalize import Bench, Finalized, finalize
 from edgec.errors import InputError
@@ -223,4 +224,4 @@ def device_finalize(
 
     Raises InputError, ProofError (the bundle or the engine), DeviceError (mismatch, failed build), ToolError (disk).
     """
-    return finalize(Path(bundle), artifact=artifact, bench=bench or Bench())
+    return finalize(Path(bundle), artifact=artifact, bench=bench or Bench(trusted=trusted_keys(config_home())))

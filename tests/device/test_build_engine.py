@@ -80,13 +80,13 @@ def test_trtllm_goes_on_after_a_failed_build_and_is_not_believed(site: Site) -> 
 
 def test_a_build_that_the_kernel_ended_is_named(site: Site) -> None:
     text = site.failure("killed for memory")
-    assert "`edgellm-onnx-build` was ended by the kernel; there is no engine" in text
+    assert "there is no engine: `edgellm-onnx-build` was killed by SIGKILL, which the kernel does when memory" in text
     assert "memory ran out: end other programs" in text
 
 
 def test_a_build_that_fails_says_what_it_said(site: Site) -> None:
     text = site.failure("fails")
-    assert "`edgellm-onnx-build` exited with 1; there is no engine" in text
+    assert "there is no engine: `edgellm-onnx-build` exited with 1" in text
     assert "| [21:30:27.874] [ERROR] [llm_build.cpp:243:main] Failed to build LLM engine." in text
 
 

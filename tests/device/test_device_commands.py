@@ -82,7 +82,7 @@ def test_a_mismatch_is_exit_5_with_every_diagnostic(device: Shell, bundle: Path)
 
 def test_a_failed_build_is_exit_5_and_a_failed_proof_4(device: Shell, bundle: Path) -> None:
     code, _, err = device(*device.finalize(bundle, "killed for memory"))
-    assert (code, "was ended by the kernel" in err, "build.log" in err) == (5, True, True)
+    assert (code, "was killed by SIGKILL" in err, "build.log" in err) == (5, True, True)
     code, found = device.json(*device.finalize(bundle, "wrong tokens"))
     assert (code, found["exit_code"]) == (4, 4)
     assert {check["name"] for check in found["checks"]} >= {"device: greedy tokens"}

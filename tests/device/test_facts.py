@@ -36,7 +36,7 @@ def test_an_orin_nx_with_jetpack_6_2(tmp_path: Path) -> None:
         "power_mode": "15W",
     }
     assert facts.power_modes == {"MAXN": 0, "10W": 1, "15W": 2, "25W": 3}
-    assert facts.disk_free_mib.value == shutil.disk_usage(tmp_path).free >> 20
+    assert facts.disk_free_mib.value == pytest.approx(shutil.disk_usage(tmp_path).free >> 20, rel=0.2)
     assert facts.tensorrt.found == "package libnvinfer10 10.3.0.30-1+cuda12.5"
     assert facts.sm.found == "/proc/device-tree/compatible names nvidia,tegra234; no driver was asked"
 

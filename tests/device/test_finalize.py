@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -133,6 +134,19 @@ def test_too_little_disk_counts_what_will_be_unpacked(device: Device, tmp_path: 
         finish(make_bundle(tmp_path, plan), device, "fails")
 
 
+def test_memory_is_needed_to_build_and_not_for_what_stands(device: Device, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle")
+    finish(bundle, device)
+    root = shutil.copytree(ORIN, tmp_path / "root")
+    meminfo = root / "proc/meminfo"
+    meminfo.write_text("MemTotal: 15795032 kB\nMemAvailable: 102400 kB\n")
+    assert not finish(bundle, device, root=root).done
+    engine = next(device.shelf.glob("*/engine/llm.engine"))
+    engine.write_bytes(b"damaged")
+    with pytest.raises(DeviceError, match="1000 MiB of memory are needed, and 100 MiB are free"):
+        finish(bundle, device, root=root)
+
+
 def test_several_artifacts_are_chosen_by_name(device: Device, tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path, edgellm_plan(), trtllm_plan())
     with pytest.raises(InputError, match="has 2 artifacts for a device"):
@@ -246,8 +260,6 @@ def test_a_model_that_is_needed_at_run_time_stays_and_is_watched(device: Device,
 
 
 def test_another_driver_means_another_engine(bundle: Path, device: Device, tmp_path: Path) -> None:
-    import shutil  # noqa: PLC0415
-
     first = finish(bundle, device)
     root = shutil.copytree(ORIN, tmp_path / "root")
     status = root / "var/lib/dpkg/status"

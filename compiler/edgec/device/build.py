@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import sys
 import threading
 import time
@@ -75,15 +76,13 @@ def _run(arguments: list[str], plan: FinalizePlan, vendor: Vendor, log: Path) ->
                 pass_fds=(line,),
             )
     except ToolEndedError as error:
-        if error.ran_out_of_memory:
-            how, hint = "was ended by the kernel", _MEMORY_HINT
-        elif error.code is None:
+        if error.code is None:
             how, hint = f"did not end within {plan.build.timeout_s} s", "see whether the device is busy or throttled"
         else:
-            how = f"was killed by signal {-error.code}" if error.code < 0 else f"exited with {error.code}"
-            hint = "what it said last is above"
+            how = f"was killed by {signal.Signals(-error.code).name}" if error.code < 0 else f"exited with {error.code}"
+            hint = _MEMORY_HINT if error.memory else "what it said last is above"
         raise DeviceError.of(
-            f"`{name}` {how}; there is no engine{_tail(log)}", hint=f"{hint}; the whole log is in {log}"
+            f"there is no engine: `{name}` {how}{error.memory}{_tail(log)}", hint=f"{hint}; the whole log is in {log}"
         ) from error
 
 

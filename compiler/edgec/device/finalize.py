@@ -22,7 +22,8 @@ from edgec.bundle.verify import Checked, check_documents
 from edgec.device.device_key import device_key
 from edgec.device.facts import DeviceFacts, read_facts
 from edgec.device.gpu import GpuProbe, probe_gpu
-from edgec.device.match import Amounts, require_match
+from edgec.device.journal import Journal
+from edgec.device.match import NOTHING, Amounts, require_match
 from edgec.device.places import EnginePlace, engine_key, engines_root
 from edgec.device.receipt import BundleName, Receipt
 from edgec.device.unpacking import needed_files, size_mib
@@ -98,7 +99,11 @@ def _finalize(opened: Opened, checked: Checked, plan: FinalizePlan, bench: Bench
     manifest_digest = checked.digests[MANIFEST_PATH]
     shelf = root / _folder_name(checked.manifest.name, opened.place) / plan.artifact
     place = EnginePlace(shelf, engine_key(manifest_digest, plan, facts, versions))
-    warnings = require_match(plan, facts, versions, _amounts(plan, facts, place, size_mib(opened, needed)))
+    amounts = _amounts(plan, facts, place, size_mib(opened, needed))
+    # What stands may be in use just now, and take the memory that a build would need.
+    last = Journal(place.journal).last
+    stands = last is not None and last.state == "active"
+    warnings = require_match(plan, facts, versions, NOTHING if stands else amounts)
     for warning in warnings:
         bench.report(Note(warning, "warning"))
     if vendor.stand_in:
@@ -121,6 +126,7 @@ def _finalize(opened: Opened, checked: Checked, plan: FinalizePlan, bench: Bench
         vendor=vendor,
         place=place,
         key=device_key(bench.config, report=bench.report),
+        amounts=amounts,
         report=bench.report,
     )
     receipt, done = work.run()
@@ -158,9 +164,7 @@ def _plan(opened: Opened, checked: Checked, path: str) -> FinalizePlan:
 
 
 def _amounts(plan: FinalizePlan, facts: DeviceFacts, place: EnginePlace, model_mib: int) -> Amounts:
-    """What must be free now. An engine that stands needs nothing any more; a GPU with its own memory needs it there."""
-    if place.journal.exists() and place.engine.exists():
-        return Amounts(memory_mib=plan.requires.run_memory_mib, gpu_memory_mib=None, disk_mib=None)
+    """What must be free to build and prove. A GPU with its own memory needs what the engine takes there."""
     needs = (plan.requires.build_memory_mib, plan.requires.run_memory_mib)
     own = facts.gpu_memory_free_mib.value is not None
     disk = plan.requires.build_disk_mib

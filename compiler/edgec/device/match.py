@@ -27,6 +27,9 @@ class Amounts:
     disk_mib: int | None
 
 
+NOTHING = Amounts(None, None, None)
+
+
 def require_match(plan: FinalizePlan, facts: DeviceFacts, versions: Versions, amounts: Amounts) -> tuple[str, ...]:
     """Warnings, one each. Raises DeviceError with every mismatch."""
     place = facts.module.text if facts.module.value is not None else "this device"
@@ -40,6 +43,12 @@ def require_match(plan: FinalizePlan, facts: DeviceFacts, versions: Versions, am
     if found:
         raise DeviceError(*(Diagnostic(message, place=place, hint=hint) for message, hint in found))
     return tuple(_power_warnings(plan.requires, facts))
+
+
+def require_amounts(amounts: Amounts, facts: DeviceFacts) -> None:
+    """Raises DeviceError when there is too little memory or disk."""
+    if found := list(_amounts(amounts, facts)):
+        raise DeviceError(*(Diagnostic(message, hint=hint) for message, hint in found))
 
 
 def _exact(need: Requirements, facts: DeviceFacts) -> Iterator[tuple[str, str]]:
@@ -93,8 +102,9 @@ def _backend(plan: FinalizePlan, versions: Versions) -> Iterator[tuple[str, str]
         have = f"{package} {versions.backend}" if versions.backend else f"no {package}"
         yield (
             f"the bundle was made for {package} {need.version}, and {versions.python} has {have}",
-            f"install {package} {need.version} (exporter and builder must be the same version) and name its folder of "
-            f"programs with --tools, or build the bundle with {need.name} {versions.backend or 'of this device'}",
+            f"install {package} {need.version} in a virtual environment (exporter and builder must be the same "
+            "version; a user's own packages are not seen) and name its `bin` with --tools, or build the bundle with "
+            f"{f'{need.name} {versions.backend}' if versions.backend else 'the version of this device'}",
         )
 
 

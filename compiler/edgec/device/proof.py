@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgec.bundle.finalize_plan import FinalizePlan
 from edgec.device.vendor import Vendor
-from edgec.errors import DeviceError, Diagnostic, ProofError
+from edgec.errors import DeviceError, Diagnostic, ProofError, ToolError
 from edgec.events import Reporter
 from edgec.prove.device_reference import DeviceReference, EngineAnswer
 from edgec.prove.model import Check, NotVerified
@@ -79,11 +79,11 @@ def prove_engine(
     try:
         answered = vendor.ask(request, log=log, timeout_s=plan.proof.timeout_s, action=ACTION, report=report)
         answer = RunnerAnswer.model_validate(answered)
-    except ToolEndedError as error:
-        memory = "memory ran out: end other programs, or build a bundle with a shorter context; "
+    except ToolError as error:
+        ran_out = isinstance(error, ToolEndedError) and error.memory
+        memory = "end other programs, or build a bundle with a shorter context; " if ran_out else ""
         raise DeviceError.of(
-            f"the engine does not run: {error.diagnostics[0].message}",
-            hint=f"{memory if error.ran_out_of_memory else ''}the whole output is in {log}",
+            f"the engine does not run: {error.diagnostics[0].message}", hint=f"{memory}the whole output is in {log}"
         ) from error
     except ValidationError as error:
         raise DeviceError.of(

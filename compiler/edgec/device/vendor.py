@@ -15,10 +15,9 @@ from typing import Any
 
 from edgec.bundle.finalize_plan import FinalizePlan
 from edgec.documents.canonical import sha256_file
-from edgec.errors import DeviceError, InputError
+from edgec.errors import DeviceError, InputError, ToolError
 from edgec.events import Reporter, silent
 from edgec.toolchain.dialogue import run_script
-from edgec.toolchain.process import ToolEndedError
 from edgec.toolchain.run import Answer
 from edgec.toolchain.surroundings import for_tool
 
@@ -80,9 +79,10 @@ class Vendor:
 
     def versions(self, log: Path) -> Versions:
         """The versions of backend and TensorRT. Raises DeviceError when its Python does not even start."""
+        log.unlink(missing_ok=True)
         try:
             answer = self.ask({"ask": "versions"}, log=log, timeout_s=_ASK_TIMEOUT_S, action="versions")
-        except ToolEndedError as error:
+        except ToolError as error:
             raise DeviceError.of(
                 f"{self.python} cannot be asked for its packages: {error.diagnostics[0].message}",
                 hint=f"name the folder of the vendor's programs with --tools; the whole output is in {log}",

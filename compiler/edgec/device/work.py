@@ -24,7 +24,7 @@ from edgec.bundle.verify import Checked
 from edgec.device import build, proof
 from edgec.device.facts import DeviceFacts
 from edgec.device.journal import Journal
-from edgec.device.match import tensorrt_fact
+from edgec.device.match import Amounts, require_amounts, tensorrt_fact
 from edgec.device.places import EnginePlace, file_digests, holds
 from edgec.device.receipt import BuildRecord, BundleName, EngineFile, ProofRecord, Receipt, StandIn, verify_receipt
 from edgec.device.unpacking import ACTION, still_unpacked, unpack_needed
@@ -49,6 +49,7 @@ class Work:
     vendor: Vendor
     place: EnginePlace
     key: SigningKey
+    amounts: Amounts
     report: Reporter
 
     def run(self) -> tuple[Receipt, bool]:
@@ -86,6 +87,8 @@ class Work:
             return None
         if not self.place.is_current():
             self._put_into_use()
+        if not self.plan.model_at_run_time:
+            shutil.rmtree(self.place.bundle, ignore_errors=True)
         return receipt
 
     def _may_activate(self, journal: Journal) -> bool:
@@ -117,6 +120,7 @@ class Work:
     # The steps.
 
     def _make(self, journal: Journal) -> None:
+        require_amounts(self.amounts, self.facts)
         if not self._is_unpacked():
             journal.reach("verified", {"manifest": self.bundle.manifest_digest})
             with self._action(ACTION, "unpack", "the engine is built from it"):

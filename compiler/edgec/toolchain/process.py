@@ -22,13 +22,13 @@ _TAIL_LINES = 20
 class ToolEndedError(ToolError):
     """A tool that ran and did not end well. `code`: its exit code, negative for a signal, None when it hung.
 
-    `ran_out_of_memory`: the kernel ended a process meanwhile, or this tool in the way it does that.
+    `memory`: what tells that memory ran out, as the end of a sentence; empty when nothing does.
     """
 
-    def __init__(self, diagnostic: Diagnostic, code: int | None, *, ran_out_of_memory: bool) -> None:
-        super().__init__(diagnostic)
+    def __init__(self, *diagnostics: Diagnostic, code: int | None = None, memory: str = "") -> None:
+        super().__init__(*diagnostics)
         self.code = code
-        self.ran_out_of_memory = ran_out_of_memory
+        self.memory = memory
 
 
 def run_tool(
@@ -117,4 +117,4 @@ def _failed(
     tail = "".join(f"\n  | {line}" for line in lines)
     message = f"{Path(arguments[0]).name} {how}{blame}{tail}"
     diagnostic = Diagnostic(message, hint=f"the whole output is in {log}")
-    return ToolEndedError(diagnostic, code, ran_out_of_memory=bool(blame))
+    return ToolEndedError(diagnostic, code=code, memory=blame)
