@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from edgec.bundle.finalize_plan import (
-    Backend,
-    Build,
-    ConfigFact,
-    FinalizePlan,
-    Limits,
-    Output,
-    ProofPlan,
-    reference_path,
-)
+from edgec.bundle.finalize_builds import edgellm_build
+from edgec.bundle.finalize_plan import Backend, FinalizePlan, Limits, ProofPlan, reference_path
 from edgec.formats.edgellm.layout import EdgeLlmLayout, plan_edgellm
 from edgec.formats.edgellm.versions import EdgeLlmVersion
 from edgec.plan.engine_model import BackendPlan, EngineLimits
@@ -24,16 +16,6 @@ _MODEL_FOLDER = "edgellm"
 # The builder holds the network's weights and the engine's, and TensorRT's tactics need room: an estimate.
 _BUILD_FACTOR = 2.5
 _BUILD_MIB = 1500
-_LEAST_SHARE = 0.9
-# Strings of the runtime's own library: whatever the exit code, there is no engine then.
-_FAILURES = (
-    "Failed to create ONNX parser",
-    "Failed to parse ONNX file",
-    "Builder is nullptr",
-    "Engine file is empty",
-    "Failed to deserialize TensorRT engine",
-    "Traceback (most recent call last)",
-)
 
 
 def edgellm_backend(header: CheckpointHeader, scheme: str, version: EdgeLlmVersion) -> BackendPlan:
@@ -64,12 +46,9 @@ def finalize_edgellm(
     fit: Fit,
 ) -> FinalizePlan:
     """What the device does with the export."""
-    command = (
-        *("edgellm-onnx-build", "--onnx-dir", "{model}", "--engine-dir", "{engine}"),
-        *("--max-input-len", str(limits.input_tokens)),
-        *("--max-kv-cache-capacity", str(limits.context)),
-        *("--max-batch-size", str(limits.batch)),
-    )
+    built_for = Limits(max_batch=limits.batch, max_input=limits.input_tokens, max_context=limits.context)
+    # The embeddings stand in a file beside the engine.
+    held_bytes = layout.weight_bytes - layout.shape.vocabulary * layout.shape.hidden * 2
     return FinalizePlan(
         artifact=name,
         backend=Backend(name="edgellm", version=layout.version.number),
@@ -82,27 +61,10 @@ def finalize_edgellm(
         ),
         model=_MODEL_FOLDER,
         model_at_run_time=False,
-        build=Build(
-            command=command,
-            outputs=(
-                Output(path="llm.engine", min_bytes=_least_engine_bytes(layout)),
-                Output(path="config.json", min_bytes=100),
-            ),
-            facts=(
-                ConfigFact(path="config.json", keys=("builder_config", "max_batch_size"), equals=limits.batch),
-                ConfigFact(path="config.json", keys=("builder_config", "max_input_len"), equals=limits.input_tokens),
-            ),
-            failures=_FAILURES,
-        ),
-        limits=Limits(max_batch=limits.batch, max_input=limits.input_tokens, max_context=limits.context),
+        build=edgellm_build(layout.version.number, built_for, held_bytes),
+        limits=built_for,
         proof=ProofPlan(runner="edgellm", reference=reference_path(name)),
     )
-
-
-def _least_engine_bytes(layout: EdgeLlmLayout) -> int:
-    """The engine holds the weights but for the embeddings, which stand in a file beside it."""
-    embedding = layout.shape.vocabulary * layout.shape.hidden * 2
-    return int(_LEAST_SHARE * (layout.weight_bytes - embedding))
 
 
 def _bytes_by_type(layout: EdgeLlmLayout) -> dict[str, int]:

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from edgec.bundle.finalize_plan import (
-    Backend,
-    Build,
-    ConfigFact,
-    FinalizePlan,
-    Limits,
-    Output,
-    ProofPlan,
-    reference_path,
-)
+from edgec.bundle.finalize_builds import trtllm_build
+from edgec.bundle.finalize_plan import Backend, FinalizePlan, Limits, ProofPlan, reference_path
 from edgec.errors import Diagnostic, InputError, Span
-from edgec.formats.trtllm.build_command import CHECKPOINT_PLACE, ENGINE_FILES, build_command
+from edgec.formats.trtllm.build_command import CHECKPOINT_PLACE, build_command
 from edgec.formats.trtllm.engine_limits import EngineWish
 from edgec.formats.trtllm.engine_limits import engine_limits as limits_in_memory
 from edgec.formats.trtllm.layout import CONFIG_FILE, WEIGHTS_FILE, TrtLlmLayout, plan_trtllm
@@ -32,10 +24,6 @@ _JETSON = f"{JETSON_VERSION}-jetson"
 _WRITER_MIB = 400
 # The builder holds the checkpoint's weights and the engine's at once: an estimate.
 _BUILD_MIB = 1500
-# An engine holds at least its weights; what its quantization saves is counted already.
-_LEAST_SHARE = 0.9
-_FAILURES = ("[TensorRT-LLM][ERROR]", "Engine build failed", "Traceback (most recent call last)", "Killed")
-_PHASES = ("Building TensorRT engine", "Engine generation completed", "Total time of building all engines")
 
 
 def trtllm_version(artifact: TrtLlmArtifact, software: Software | None, span: Span | None) -> str:
@@ -100,10 +88,11 @@ def finalize_trtllm(
     wish = EngineWish(limits.batch, limits.input_tokens, limits.output_tokens, limits.context)
     engine = limits_in_memory(layout, budget_mib, wish)
     command = tuple(part.replace(CHECKPOINT_PLACE, "{model}") for part in build_command(layout, engine))
-    config, weights = ENGINE_FILES
+    # What the package says of itself: the branch for Jetson has the number it came from.
+    number = version.removesuffix("-jetson")
     return FinalizePlan(
         artifact=name,
-        backend=Backend(name="trtllm", version=version),
+        backend=Backend(name="trtllm", version=number),
         requires=requirements(
             target,
             software,
@@ -113,19 +102,7 @@ def finalize_trtllm(
         ),
         model="trtllm",
         model_at_run_time=False,
-        build=Build(
-            command=command,
-            outputs=(
-                Output(path=config, min_bytes=100),
-                Output(path=weights, min_bytes=int(layout.engine_bytes * _LEAST_SHARE)),
-            ),
-            facts=(
-                ConfigFact(path=config, keys=("build_config", "max_batch_size"), equals=engine.max_batch_size),
-                ConfigFact(path=config, keys=("build_config", "max_seq_len"), equals=engine.max_seq_len),
-            ),
-            failures=_FAILURES,
-            phases=_PHASES,
-        ),
+        build=trtllm_build(number, command, layout.engine_bytes, batch=engine.max_batch_size),
         limits=Limits(max_batch=engine.max_batch_size, max_input=engine.max_input_len, max_context=engine.max_seq_len),
         proof=ProofPlan(runner="trtllm", reference=reference_path(name)),
     )
