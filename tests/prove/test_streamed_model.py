@@ -200,6 +200,19 @@ def test_int8_inputs_and_cache_are_those_of_direct_arithmetic(inside: Any, tmp_p
     assert float(apart.median()) < 1e-5
 
 
+def test_a_factor_without_rounding_is_the_same_as_one_in_the_weights(inside: Any, tmp_path: Path) -> None:
+    config = config_of("llama")
+    tensors = random_tensors(config)
+    folder = write_checkpoint(tmp_path / "plain", config, tensors)
+    expected = streamed_logits(inside, folder, WINDOWS)
+    down, factors = "model.layers.1.mlp.down_proj", np.linspace(0.5, 2.0, 96, dtype=np.float32)
+    tensors[f"{down}.weight"] = tensors[f"{down}.weight"] / factors
+    folder = write_checkpoint(tmp_path / "scaled", config, {**tensors, f"{down}.pre_quant_scale": factors})
+    entry = {"input_scale": None, "pre_scale_tensor": f"{down}.pre_quant_scale"}
+    (folder / "edgec-activations.json").write_text(json.dumps({"linears": {down: entry}}))
+    assert float((streamed_logits(inside, folder, WINDOWS) - expected).abs().max()) < 1e-5
+
+
 def test_rounding_is_to_even_and_clamped(inside: Any) -> None:
     values = inside.torch.tensor([0.25, 0.75, 1.25, -0.25, 100.0, -100.0])
     assert inside.rounded(values, 0.5).tolist() == [0.0, 1.0, 1.0, 0.0, 63.5, -64.0]
