@@ -64,7 +64,7 @@ def kv_ranges(
     decoder = plan_decoder(checkpoint.header)
     wanted = settings or QuantizeSettings("rtn")
     tokens = calibration_windows(checkpoint.header, decoder, wanted, calibration)
-    windows = Windows(*tokens.shape, windows_at_once(decoder, tokens.shape[1]))
+    windows = Windows(tokens.shape[0], tokens.shape[1], windows_at_once(decoder, tokens.shape[1]))
     with explained(scratch):
         scratch.mkdir(parents=True, exist_ok=True)
     path = scratch / "hidden"

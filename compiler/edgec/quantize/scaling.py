@@ -129,7 +129,8 @@ def _spread(scales: Floats, shared: NDArray[np.int64] | None) -> Floats:
 def _normed(scales: NDArray[np.floating[Any]]) -> Floats:
     """Around 1, within what float16 holds well."""
     middle = np.exp(np.log(scales.astype(np.float64)).mean())
-    return np.clip(scales / middle, 1 / _WIDEST, _WIDEST).astype(np.float32)
+    clipped: Floats = np.clip(scales / middle, 1 / _WIDEST, _WIDEST).astype(np.float32)
+    return clipped
 
 
 def _weight_share(matrices: Sequence[Floats], group_size: int) -> Floats:
