@@ -19,6 +19,7 @@ from edgec.events import Progress, Reporter
 from edgec.quantize.budget import windows_at_once
 from edgec.quantize.calibration import calibration_windows
 from edgec.quantize.documents import documents
+from edgec.quantize.embedding import embed
 from edgec.quantize.forward import Floats, blocks
 from edgec.quantize.journal import Journal, LayerResult, range_digest
 from edgec.quantize.layer import LayerWork, Windows, quantize_layer
@@ -139,7 +140,8 @@ class _Run:
             for name in self._layer_tensors(result.layer):
                 self._file.already_written(name)
         if not finished and self._windows is not None:
-            self._embed(self._windows)
+            with self._hidden(0) as hidden:
+                embed(self.weights, self._tokens.reshape(-1), self._windows, hidden)
         work = LayerWork(
             self.layout.decoder, self.layout.settings, self.weights, self._file, self._scratch, self._windows
         )
@@ -163,18 +165,6 @@ class _Run:
             if out is not None:
                 out.sync()
         return LayerResult(layer, self._layer_digest(layer), self._hidden_digest(layer + 1), tuple(errors))
-
-    def _embed(self, windows: Windows) -> None:
-        """The activations before the first layer."""
-        ids = self._tokens.reshape(-1)
-        with self._hidden(0) as out:
-            for begin, end in windows.chunks():
-                made = np.empty((end - begin, self.layout.decoder.width), np.float32)
-                for token in np.unique(ids[begin:end]):
-                    name = "model.embed_tokens.weight"
-                    row = self.weights.rows(name, int(token), int(token) + 1)
-                    made[ids[begin:end] == token] = as_float16(row, name)
-                out.write(begin, made)
 
     def _hidden(self, layer: int) -> Spill:
         """What goes into the layer. Two files by turns: a killed layer still finds its own."""

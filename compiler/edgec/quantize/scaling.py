@@ -37,7 +37,7 @@ def awq_scales(
     `shared`: producer channel of each input channel, None when each has its own.
     """
     weight = _weight_share(matrices, group_size)
-    x = inputs.sample
+    x = _condensed(inputs.sample)
 
     def loss(matrix: Floats, scales: Floats) -> float:
         rounded = round_plain(matrix * scales, group_size).values()
@@ -113,12 +113,13 @@ def _smooth_candidates(inputs: Floats, weights: Floats, shared: NDArray[np.int64
         yield _spread(_normed(np.power(x, exponent) / np.power(w, 1 - exponent)), shared)
 
 
-def _pooled(values: Floats, shared: NDArray[np.int64] | None, pool: Callable[..., Floats]) -> Floats:
+def _pooled(values: Floats, shared: NDArray[np.int64] | None, pool: Callable[..., Any]) -> Floats:
     """Per producer channel, what `pool` makes of the channels that it feeds."""
     if shared is None:
         return values
     order = np.argsort(shared, kind="stable").reshape(int(shared.max()) + 1, -1)
-    return pool(values[order], axis=1).astype(np.float32)
+    pooled: Floats = pool(values[order], axis=1)
+    return pooled
 
 
 def _spread(scales: Floats, shared: NDArray[np.int64] | None) -> Floats:
@@ -128,7 +129,8 @@ def _spread(scales: Floats, shared: NDArray[np.int64] | None) -> Floats:
 def _normed(scales: NDArray[np.floating[Any]]) -> Floats:
     """Around 1, within what float16 holds well."""
     middle = np.exp(np.log(scales.astype(np.float64)).mean())
-    return np.clip(scales / middle, 1 / _WIDEST, _WIDEST).astype(np.float32)
+    clipped: Floats = np.clip(scales / middle, 1 / _WIDEST, _WIDEST).astype(np.float32)
+    return clipped
 
 
 def _weight_share(matrices: Sequence[Floats], group_size: int) -> Floats:
@@ -140,6 +142,14 @@ def _weight_share(matrices: Sequence[Floats], group_size: int) -> Floats:
         total += share.reshape(matrix.shape).sum(axis=0, dtype=np.float64)
         rows += len(matrix)
     return (total / rows).astype(np.float32)
+
+
+def _condensed(x: Floats) -> Floats:
+    """Fewer rows that change any sum of squares of products as x does: the triangular factor of a tall x."""
+    if len(x) <= x.shape[1]:
+        return x
+    factor: Floats = np.asarray(np.linalg.qr(x, mode="r"))
+    return factor
 
 
 def _difference(x: Floats, error: Floats) -> float:
