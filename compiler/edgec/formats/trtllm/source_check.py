@@ -47,7 +47,7 @@ def check_source(
     _check_no_strangers(header, set(found), shape)
     for info in found.values():
         _check_bits(info, scheme)
-        _check_tiles(info, scheme)
+    _check_tiles(found, shape, scheme)
     sizes = {info.group_size for info in found.values()}
     if scheme.source_bits == 4:
         _check_groups(sizes)
@@ -127,18 +127,26 @@ def _check_bits(info: LinearInfo, scheme: Scheme) -> None:
     )
 
 
-def _check_tiles(info: LinearInfo, scheme: Scheme) -> None:
-    """TensorRT's own INT8 product (SmoothQuant) and FP16 take any width."""
+def _check_tiles(found: Mapping[str, LinearInfo], shape: DecoderShape, scheme: Scheme) -> None:
+    """Of the matrices as the engine has them, q, k and v in one. FP16 and TensorRT's INT8 product take any width."""
     if scheme.algo is None or scheme.source_bits == 8:
         return
-    tile = max(_TILE, info.group_size or 0)
-    for width, what in ((info.in_features, "input"), (info.out_features, "output")):
-        if width % tile:
-            raise InputError.of(
-                f"has {width} {what} channels, and TensorRT-LLM's {scheme.title} kernels take multiples of {tile}",
-                place=info.name,
-                hint="use fp16 or int8_sq for this model, or another format",
-            )
+    for layer in range(shape.layers):
+        for modules in LINEARS.values():
+            infos = [found[f"{layer_of(layer)[1]}.{m}"] for m in modules]
+            tile = max(_TILE, infos[0].group_size or 0)
+            _check_width(infos[0].in_features, "input", tile, infos[0].name, scheme)
+            name = infos[0].name if len(infos) == 1 else f"{infos[0].name} with k_proj and v_proj"
+            _check_width(sum(i.out_features for i in infos), "output", tile, name, scheme)
+
+
+def _check_width(width: int, what: str, tile: int, place: str, scheme: Scheme) -> None:
+    if width % tile:
+        raise InputError.of(
+            f"has {width} {what} channels, and TensorRT-LLM's {scheme.title} kernels take multiples of {tile}",
+            place=place,
+            hint="use fp16 or int8_sq for this model, or another format",
+        )
 
 
 def _check_groups(sizes: set[int | None]) -> None:
