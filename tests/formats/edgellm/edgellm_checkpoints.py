@@ -229,3 +229,9 @@ def write_quantized(folder: Path, config: Mapping[str, Any], tensors: Arrays, sc
     """A quantized checkpoint folder."""
     settings = {**config, "quantization_config": dict(QUANTIZATION_CONFIG[scheme])}
     return write_checkpoint(folder, settings, quantized(tensors, scheme))
+
+
+def docs_llama_config() -> dict[str, Any]:
+    """The config.json of docs-llama."""
+    config: dict[str, Any] = json.loads((DOCS_LLAMA / "config.json").read_text(encoding="utf-8"))
+    return config
