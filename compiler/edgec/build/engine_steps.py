@@ -27,8 +27,9 @@ from edgec.plan.model import Action
 from edgec.prove.decoder_pair.pair import DecoderPair, prove_decoder_pair
 from edgec.prove.model import TensorError
 from edgec.quantize.modelopt import quantize_with_modelopt
-from edgec.quantize.ranges import measure_kv_ranges
+from edgec.quantize.ranges import kv_ranges
 from edgec.quantize.run import quantize_checkpoint
+from edgec.quantize.settings import QuantizeSettings
 from edgec.quantize.weights import open_weights
 from edgec.source.local import open_local
 from edgec.source.model import Checkpoint
@@ -74,11 +75,14 @@ def run_ranges(context: StepContext, action: Action, work: Workspace) -> Result:
     quantize = artifact.settings.quantize
     text = context.text(quantize.calibration or "", "calibration text", action.inputs["calibration"])
     with context.weights_unchanged():
-        ranges = measure_kv_ranges(
-            context.checkpoint(), text, max_tokens=quantize.max_tokens, report=context.report, action=action.name
-        )
-    write_file(work.folder / RANGES_FILE, canonical_json([list(pair) for pair in ranges]))
-    return work.commit({RANGES_FILE: None}, {"ranges": [list(pair) for pair in ranges]})
+        found = kv_ranges(
+            context.checkpoint(), text, work.folder / "scratch",
+            report=context.report, action=action.name,
+            settings=QuantizeSettings("rtn", max_tokens=quantize.max_tokens),
+        )  # fmt: skip
+    ranges = [[layer.key, layer.value] for layer in found]
+    write_file(work.folder / RANGES_FILE, canonical_json(ranges))
+    return work.commit({RANGES_FILE: None}, {"ranges": ranges})
 
 
 def run_checkpoint(context: StepContext, action: Action, work: Workspace) -> Result:

@@ -11,19 +11,25 @@ from dataclasses import replace
 from edgec.deploy.dify import emit as dify
 from edgec.deploy.model import Device, Emitted, Mistake, ServedModel
 from edgec.deploy.triton import emit as triton
+from edgec.deploy.triton.engine_repository import EngineFacts, refuse_engine, trtllm_repository
 from edgec.documents.canonical import sha256_json
 from edgec.errors import Diagnostic, InputError
 from edgec.plan.artifact import PlannedArtifact
+from edgec.plan.engine_model import EnginePlan
 from edgec.plan.keys import model_key
+from edgec.prove.decoder_pair.reference import end_tokens
 from edgec.prove.generate import special_token_texts
 from edgec.recipe.load import LoadedRecipe
+from edgec.recipe.package import TritonPackage
 from edgec.source.model import CheckpointHeader
 from edgec.target.model import Target
 
 _NO_SERVERS = ("wasm32",)
 # Formats that Triton has a backend for, and those whose server speaks OpenAI's API, as Dify wants it.
-_TRITON_FORMATS = ("gguf",)
+_TRITON_FORMATS = ("gguf", "trtllm")
 _OPENAI_FORMATS = ("gguf",)
+# Where `edgec device finalize` puts engines when its state is kept in /var/lib (XDG_STATE_HOME).
+_ENGINES = "/var/lib/edgec/engines"
 _FIRST = "put an artifact with `format: gguf` first: Triton and Dify serve the first"
 
 
@@ -61,18 +67,39 @@ def plan_deployment(
     )
     if wants_triton and package.triton is not None:
         mistakes += triton.refuse(package.triton, model)
+        if isinstance(artifacts[0], EnginePlan):
+            mistakes += refuse_engine(package.triton, model)
     if package.dify is not None:
         mistakes += dify.refuse(package.dify, model, loaded.resolve)
     if mistakes:
         raise InputError(*(Diagnostic(m.message, m.hint, loaded.marked.place(*m.at).span) for m in mistakes))
     if wants_triton and package.triton is not None:
-        emitted["triton"] = triton.emit(package.triton, model)
+        emitted["triton"] = _triton(package.triton, model, header, artifacts[0])
     if package.dify is not None:
         emitted["dify"] = dify.emit(package.dify, model, loaded.resolve)
     if len(artifacts) > 1:
         # Which one is not seen from the names of models.
         return {name: replace(made, title=f"{made.title}, from {artifacts[0].name}") for name, made in emitted.items()}
     return emitted
+
+
+def _triton(
+    settings: TritonPackage, model: ServedModel, header: CheckpointHeader, artifact: PlannedArtifact
+) -> Emitted:
+    if not isinstance(artifact, EnginePlan):
+        return triton.emit(settings, model)
+    limits = artifact.limits
+    ends = end_tokens(header.config, header.files)
+    engine = EngineFacts(
+        version=artifact.backend.version,
+        path=f"{_ENGINES}/{model.name}/{artifact.name}/current/engine",
+        max_batch_size=limits.batch,
+        max_seq_len=limits.context,
+        kv_cache_tokens=limits.kv_cache_tokens or limits.batch * limits.context,
+        end_id=ends[0] if ends else -1,
+        pad_id=ends[0] if ends else 0,
+    )
+    return trtllm_repository(settings, model, engine, tokenizer=header.files["tokenizer.json"])
 
 
 def served_model(

@@ -29,7 +29,7 @@ from edgec.plan.model import ArtifactPlan, Fit, Speed
 from edgec.plan.quantized import plan_quantization
 from edgec.plan.speed import kv_read_per_token, predict_speed, weights_read_per_token
 from edgec.plan.template_check import require_working_template
-from edgec.plan.trtllm import finalize_trtllm, trtllm_backend, trtllm_version
+from edgec.plan.trtllm import finalize_trtllm, limits_of_engine, trtllm_backend, trtllm_version
 from edgec.quantize.architecture import Decoder, plan_decoder
 from edgec.recipe.engine import EdgeLlmArtifact, TrtLlmArtifact
 from edgec.recipe.load import LoadedRecipe
@@ -51,7 +51,7 @@ def plan_engine(
         backend = _backend(loaded, target, artifact, index=index, header=header, quantized=quantized)
         limits = wished_limits(loaded, artifact, index, longest_context(header.config, decoder))
         fit = _fit(target, _with_kv(runtime, artifact), decoder, backend, limits)
-        finalize = _finalize(artifact, target, name, backend=backend, limits=limits, fit=fit)
+        limits, finalize = _finalize(artifact, target, name, backend=backend, limits=limits, fit=fit)
         template = _template(header)
     return EnginePlan(
         name=artifact_name(artifact),
@@ -102,28 +102,31 @@ def _backend(
     quantized: PlannedQuantization | None,
 ) -> BackendPlan:
     software = target.software_for(_runtime(target, artifact)[0])
+    made_of = header if quantized is None else quantized.header
     match artifact:
         case EdgeLlmArtifact():
             version = version_for(None if software is None else software.jetpack)
-            return edgellm_backend(header, artifact.quantize.scheme, version)
+            return edgellm_backend(made_of, artifact.quantize.scheme, version)
         case TrtLlmArtifact():
             span = loaded.span("artifacts", index, "version") or loaded.span("artifacts", index, "format")
             number = trtllm_version(artifact, software, span)
-            return trtllm_backend(header if quantized is None else quantized.header, artifact, number)
+            return trtllm_backend(made_of, artifact, number)
 
 
 def _finalize(
     artifact: EngineArtifact, target: Target, runtime: str, *, backend: BackendPlan, limits: EngineLimits, fit: Fit
-) -> FinalizePlan:
+) -> tuple[EngineLimits, FinalizePlan]:
+    """What the device is told, and the limits with what only the backend knows."""
     software, name = target.software_for(runtime), artifact_name(artifact)
     match backend.layout:
         case EdgeLlmLayout():
-            return finalize_edgellm(name, backend.layout, limits, target=target, software=software, fit=fit)
+            return limits, finalize_edgellm(name, backend.layout, limits, target=target, software=software, fit=fit)
         case TrtLlmLayout():
-            return finalize_trtllm(
-                name, backend.layout, backend.version, limits,
-                target=target, runtime=target.runtimes[runtime], software=software, fit=fit,
-            )  # fmt: skip
+            engine = limits_of_engine(backend.layout, limits, target.runtimes[runtime], fit)
+            plan = finalize_trtllm(
+                name, backend.layout, backend.version, engine, target=target, software=software, fit=fit
+            )
+            return replace(limits, kv_cache_tokens=engine.kv_cache_tokens), plan
 
 
 def _fit(target: Target, runtime: Runtime, decoder: Decoder, backend: BackendPlan, limits: EngineLimits) -> Fit:

@@ -21,12 +21,16 @@ _HALF_BYTES = 2
 
 @dataclass(frozen=True)
 class EngineLimits:
-    """What an engine is built for: sequences at once, tokens of a prompt, of an answer, and of a whole sequence."""
+    """What an engine is built for: sequences at once, tokens of a prompt, of an answer, and of a whole sequence.
+
+    `kv_cache_tokens`: of all sequences together, where that is less than every sequence of its whole length.
+    """
 
     batch: int
     input_tokens: int
     output_tokens: int
     context: int
+    kv_cache_tokens: int | None = None
 
 
 @dataclass(frozen=True)

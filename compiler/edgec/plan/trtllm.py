@@ -6,6 +6,7 @@ from edgec.bundle.finalize_builds import trtllm_build
 from edgec.bundle.finalize_plan import Backend, FinalizePlan, Limits, ProofPlan, reference_path
 from edgec.errors import Diagnostic, InputError, Span
 from edgec.formats.trtllm.build_command import CHECKPOINT_PLACE, build_command
+from edgec.formats.trtllm.engine_limits import EngineLimits as BuildLimits
 from edgec.formats.trtllm.engine_limits import EngineWish
 from edgec.formats.trtllm.engine_limits import engine_limits as limits_in_memory
 from edgec.formats.trtllm.layout import CONFIG_FILE, WEIGHTS_FILE, TrtLlmLayout, plan_trtllm
@@ -24,6 +25,7 @@ _JETSON = f"{JETSON_VERSION}-jetson"
 _WRITER_MIB = 400
 # The builder holds the checkpoint's weights and the engine's at once: an estimate.
 _BUILD_MIB = 1500
+_UNBOUNDED_MIB = 1e9
 
 
 def trtllm_version(artifact: TrtLlmArtifact, software: Software | None, span: Span | None) -> str:
@@ -71,22 +73,25 @@ def trtllm_backend(header: CheckpointHeader, artifact: TrtLlmArtifact, version: 
     )
 
 
+def limits_of_engine(layout: TrtLlmLayout, limits: EngineLimits, runtime: Runtime, fit: Fit) -> BuildLimits:
+    """The numbers of the build in the memory that is there. Raises InputError, with the one to change, for too little."""
+    # A model that does not fit is planned all the same, so that the plan can say by how much.
+    budget_mib = _UNBOUNDED_MIB if fit.verdict == "no" else fit.available_mib - runtime.constant_mib
+    wish = EngineWish(limits.batch, limits.input_tokens, limits.output_tokens, limits.context)
+    return limits_in_memory(layout, budget_mib, wish)
+
+
 def finalize_trtllm(
     name: str,
     layout: TrtLlmLayout,
     version: str,
-    limits: EngineLimits,
+    engine: BuildLimits,
     *,
     target: Target,
-    runtime: Runtime,
     software: Software | None,
     fit: Fit,
 ) -> FinalizePlan:
-    """What the device does with the checkpoint. Raises InputError, with the number to change, for too little memory."""
-    # A model that does not fit is planned all the same, so that the plan can say by how much.
-    budget_mib = float("inf") if fit.verdict == "no" else fit.available_mib - runtime.constant_mib
-    wish = EngineWish(limits.batch, limits.input_tokens, limits.output_tokens, limits.context)
-    engine = limits_in_memory(layout, budget_mib, wish)
+    """What the device does with the checkpoint."""
     command = tuple(part.replace(CHECKPOINT_PLACE, "{model}") for part in build_command(layout, engine))
     # What the package says of itself: the branch for Jetson has the number it came from.
     number = version.removesuffix("-jetson")
