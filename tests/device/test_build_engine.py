@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -130,4 +131,7 @@ def test_progress_follows_the_log_and_tells_the_time(site: Site) -> None:
     assert seen
     assert seen[-1].action == ACTION
     assert (seen[-1].done, seen[-1].total, seen[-1].unit) == (3, 4, "phases")
-    assert "0:01 [21:30:30.110] [INFO] [llm_build.cpp:246:main] LLM engine built successfully." in seen[-1].detail
+    # A busy machine takes its time.
+    said = r"\d+:\d\d \[21:30:30\.110\] \[INFO\] \[llm_build\.cpp:246:main\] LLM engine built successfully\."
+    assert re.search(said, seen[-1].detail)
+    assert not seen[-1].detail.startswith("0:00")

@@ -23,7 +23,7 @@ from edgec.device.device_key import device_key
 from edgec.device.facts import DeviceFacts, read_facts
 from edgec.device.gpu import GpuProbe, probe_gpu
 from edgec.device.journal import Journal
-from edgec.device.match import NOTHING, Amounts, require_match
+from edgec.device.match import NOTHING, Amounts, require_match, with_mismatches
 from edgec.device.places import EnginePlace, engine_key, engines_root
 from edgec.device.receipt import BundleName, Receipt
 from edgec.device.unpacking import needed_files, size_mib
@@ -92,9 +92,12 @@ def finalize(path: Path, *, artifact: str | None, bench: Bench) -> Finalized:
 
 
 def _finalize(opened: Opened, checked: Checked, plan: FinalizePlan, bench: Bench, root: Path) -> Finalized:
-    vendor = stand_in_vendor(bench.stand_in) if bench.stand_in else find_vendor(plan, bench.tools, bench.env)
-    versions = vendor.versions(root / "versions.log")
     facts = read_facts(bench.root, bench.state, bench.probe)
+    try:
+        vendor = stand_in_vendor(bench.stand_in) if bench.stand_in else find_vendor(plan, bench.tools, bench.env)
+    except DeviceError as missing:
+        raise with_mismatches(plan, facts, missing) from missing
+    versions = vendor.versions(root / "versions.log")
     needed = needed_files(plan, checked)
     manifest_digest = checked.digests[MANIFEST_PATH]
     shelf = root / _folder_name(checked.manifest.name, opened.place) / plan.artifact
