@@ -151,7 +151,8 @@ def build(
     )
     refuse_misfits(made)
     refuse_full_disk(made, shop.cache, folder, archive=archive)
-    with Runner(made, shop.store, shop.report, shop.digests, shop.logs) as runner:
+    with Runner(made, shop.store, shop.report, shop.digests, shop.logs, shop.toolchains) as runner:
+        runner.install_toolchains()
         return run_bundle(
             runner, shop.standing, keys=keys, destination=folder / name, archive=tar, fingerprint=fingerprint
         )

@@ -22,7 +22,6 @@ from edgec.source.layout import (
     INDEX,
     MAX_INDEX_BYTES,
     SINGLE,
-    check_config,
     join_shards,
     model_card_licence,
     parse_index,
@@ -32,6 +31,7 @@ from edgec.source.layout import (
 )
 from edgec.source.local import open_local, read_small_file
 from edgec.source.model import Checkpoint, CheckpointHeader, SourceFile, SourceIdentity, TensorInfo
+from edgec.source.quantization import MODELOPT_CONFIG, parse_quantization
 from edgec.source.safetensors import LENGTH_BYTES, header_bytes, parse_header, read_header
 from edgec.store.atomic import free_bytes
 from edgec.store.digests import DigestCache
@@ -141,8 +141,9 @@ def _ask(online: HubFiles, hub: HubSource) -> tuple[HubRecord, dict[str, bytes]]
     if CONFIG not in listed:
         raise InputError.of(f"{CONFIG} is missing", hint="give the repository of a Transformers model", place=place)
     described_by = weights_of(listed, place)
-    config = online.read_small(listed[CONFIG])
-    check_config(parse_object(config, CONFIG))
+    config = parse_object(online.read_small(listed[CONFIG]), CONFIG)
+    modelopt = online.read_small(listed[MODELOPT_CONFIG]) if MODELOPT_CONFIG in listed else None
+    integers = parse_quantization(config, modelopt) is not None
     shards = [SINGLE]
     used = {n: f for n, f in listed.items() if small_file_limit(n) is not None}
     if described_by == INDEX:
@@ -160,18 +161,18 @@ def _ask(online: HubFiles, hub: HubSource) -> tuple[HubRecord, dict[str, bytes]]
                 place=f"{place}/{shard}",
             )
         used[shard] = listed[shard]
-    headers = {shard: _read_remote_header(online.client, listed[shard]) for shard in shards}
+    headers = {shard: _read_remote_header(online.client, listed[shard], integers) for shard in shards}
     contents = {n: online.read_small(used[n]) for n in sorted(used) if n not in shards}
     return HubRecord(files=dict(sorted(used.items())), headers=headers), contents
 
 
-def _read_remote_header(client: HubClient, file: RepoFile) -> str:
+def _read_remote_header(client: HubClient, file: RepoFile, integers: bool) -> str:
     """The JSON header of a weight file on the hub, as text."""
     data = client.read_start(file, _FIRST_READ_BYTES)
     end = header_bytes(data[:LENGTH_BYTES], file_size=file.size_bytes, file=file.name)
     if end > len(data):
         data = client.read_start(file, end)
-    parse_header(data, file_size=file.size_bytes, file=file.name)
+    parse_header(data, file_size=file.size_bytes, file=file.name, integers=integers)
     return data[LENGTH_BYTES:end].decode()
 
 
@@ -181,7 +182,7 @@ def _assemble(
     """The header of a commit from its record and the contents of its small files, which were checked."""
     files = {n: data for n, data in contents.items() if n != INDEX}
     config = parse_object(files[CONFIG], CONFIG)
-    check_config(config)
+    quantization = parse_quantization(config, files.get(MODELOPT_CONFIG))
     index = contents.get(INDEX)
     identity = SourceIdentity(
         uri=hub.uri,
@@ -196,15 +197,17 @@ def _assemble(
             for n, f in sorted(record.files.items())
         ),
     )
-    return CheckpointHeader(config=config, tensors=_tensors(record, index), files=files, identity=identity)
+    tensors = _tensors(record, index, integers=quantization is not None)
+    return CheckpointHeader(config=config, tensors=tensors, files=files, identity=identity, quantization=quantization)
 
 
-def _tensors(record: HubRecord, index: bytes | None) -> Mapping[str, TensorInfo]:
+def _tensors(record: HubRecord, index: bytes | None, *, integers: bool) -> Mapping[str, TensorInfo]:
     shards: dict[str, dict[str, TensorInfo]] = {}
     for file, text in record.headers.items():
         raw = text.encode()
         data = len(raw).to_bytes(LENGTH_BYTES, "little") + raw
-        shards[file] = parse_header(data, file_size=record.files[file].size_bytes, file=file)
+        size = record.files[file].size_bytes
+        shards[file] = parse_header(data, file_size=size, file=file, integers=integers)
     return shards[SINGLE] if index is None else join_shards(parse_index(index), shards)
 
 
@@ -280,7 +283,8 @@ def _check_headers(header: CheckpointHeader, cache: HubCache, weights: list[Sour
     """What was planned from range requests must be what the files hold."""
     for file in weights:
         planned = {n: t for n, t in header.tensors.items() if t.file == file.name}
-        if read_header(cache.snapshot / file.name, file=file.name) != planned:
+        integers = header.quantization is not None
+        if read_header(cache.snapshot / file.name, file=file.name, integers=integers) != planned:
             raise InputError.of(
                 "its header differs from the one the server sent when the build was planned",
                 hint=f"remove {cache.own} and build again; if it happens twice, check HF_ENDPOINT",

@@ -12,8 +12,10 @@ from typing import Any
 
 from edgec.errors import Diagnostic, InputError
 from edgec.source.model import TensorInfo
+from edgec.source.quantization import MODELOPT_CONFIG
 
 CONFIG = "config.json"
+
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 MAX_INDEX_BYTES = 64 << 20
@@ -29,6 +31,7 @@ _OTHER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
     "generation_config.json",
+    MODELOPT_CONFIG,
     "chat_template.jinja",
     "chat_template.json",
     "modules.json",
@@ -60,19 +63,6 @@ def parse_object(data: bytes, file: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError.of("is not a JSON object", hint="fetch the file again", place=file)
     return value
-
-
-def check_config(config: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint that its own config.json calls quantized. Raises InputError."""
-    settings = config.get("quantization_config")
-    if not settings:
-        return
-    method = settings.get("quant_method", "unknown") if isinstance(settings, dict) else "unknown"
-    raise InputError.of(
-        f"the checkpoint is quantized already (quantization_config.quant_method: {method})",
-        hint="use the unquantized checkpoint (BF16, F16 or F32) that it was made from; edgec quantizes it itself",
-        place=CONFIG,
-    )
 
 
 def parse_index(data: bytes) -> dict[str, str]:

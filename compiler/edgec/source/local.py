@@ -12,7 +12,6 @@ from edgec.source.layout import (
     INDEX,
     MAX_INDEX_BYTES,
     SINGLE,
-    check_config,
     join_shards,
     model_card_licence,
     parse_index,
@@ -22,6 +21,7 @@ from edgec.source.layout import (
 )
 from edgec.source.model import Checkpoint, CheckpointHeader, SourceFile, SourceIdentity, TensorInfo
 from edgec.source.place import placed_in
+from edgec.source.quantization import MODELOPT_CONFIG, parse_quantization
 from edgec.source.safetensors import LFS_POINTER, read_header
 
 
@@ -46,8 +46,8 @@ def _opened(folder: Path, licence: str | None, digest_file: Callable[[Path], str
         )
     files = {name: read_small_file(folder / name, name) for name in names if small_file_limit(name) is not None}
     config = parse_object(files[CONFIG], CONFIG)
-    check_config(config)
-    tensors, used = _read_tensors(folder, names)
+    quantization = parse_quantization(config, files.get(MODELOPT_CONFIG))
+    tensors, used = _read_tensors(folder, names, integers=quantization is not None)
     identity = SourceIdentity(
         uri=f"file:{folder.resolve().name}",
         revision=None,
@@ -60,7 +60,10 @@ def _opened(folder: Path, licence: str | None, digest_file: Callable[[Path], str
         ),
     )
     return Checkpoint(
-        header=CheckpointHeader(config=config, tensors=tensors, files=files, identity=identity), root=folder
+        header=CheckpointHeader(
+            config=config, tensors=tensors, files=files, identity=identity, quantization=quantization
+        ),
+        root=folder,
     )
 
 
@@ -102,10 +105,10 @@ def _names(folder: Path) -> list[str]:
     return sorted([*entries, *deeper])
 
 
-def _read_tensors(folder: Path, names: list[str]) -> tuple[dict[str, TensorInfo], list[str]]:
-    """The tensors, and the names of the files that describe and hold them."""
+def _read_tensors(folder: Path, names: list[str], *, integers: bool) -> tuple[dict[str, TensorInfo], list[str]]:
+    """The tensors, and the names of the files that describe and hold them. `integers`: see `parse_header`."""
     if weights_of(names, str(folder)) == SINGLE:
-        return read_header(folder / SINGLE, file=SINGLE), [SINGLE]
+        return read_header(folder / SINGLE, file=SINGLE, integers=integers), [SINGLE]
     weight_map = parse_index(read_small_file(folder / INDEX, INDEX, MAX_INDEX_BYTES))
     shards = sorted(set(weight_map.values()))
     for shard in shards:
@@ -116,5 +119,5 @@ def _read_tensors(folder: Path, names: list[str]) -> tuple[dict[str, TensorInfo]
                 hint="fetch the whole checkpoint again",
                 place=str(folder / shard),
             )
-    headers = {shard: read_header(folder / shard, file=shard) for shard in shards}
+    headers = {shard: read_header(folder / shard, file=shard, integers=integers) for shard in shards}
     return join_shards(weight_map, headers), [INDEX, *shards]

@@ -11,18 +11,28 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from edgec.source.quantization import Quantization
+
 
 class DType(StrEnum):
-    """Element types edgec compiles from, by their safetensors names."""
+    """Element types edgec reads, by their safetensors names: floats, and the integers of quantized weights."""
 
     F32 = "F32"
     F16 = "F16"
     BF16 = "BF16"
+    I32 = "I32"
+    I8 = "I8"
+    U8 = "U8"
+
+    @property
+    def is_float(self) -> bool:
+        """Whether values are stored as they are, not as codes."""
+        return self in (DType.F32, DType.F16, DType.BF16)
 
     @property
     def itemsize(self) -> int:
         """Bytes per element."""
-        return 4 if self is DType.F32 else 2
+        return {DType.F32: 4, DType.I32: 4, DType.I8: 1, DType.U8: 1}.get(self, 2)
 
 
 @dataclass(frozen=True)
@@ -73,13 +83,14 @@ class CheckpointHeader:
 
     `config`: config.json. `files`: contents of the small files that exist (tokenizer.json, tokenizer_config.json,
     special_tokens_map.json, generation_config.json, tokenizer.model, modules.json, 1_Pooling/config.json, ...), by
-    name.
+    name. `quantization`: how the weights are quantized already, None for plain ones.
     """
 
     config: Mapping[str, Any]
     tensors: Mapping[str, TensorInfo]
     files: Mapping[str, bytes]
     identity: SourceIdentity
+    quantization: Quantization | None = None
 
 
 @dataclass(frozen=True)

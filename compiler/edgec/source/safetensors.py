@@ -60,18 +60,19 @@ def header_bytes(prefix: bytes, *, file_size: int, file: str) -> int:
     return LENGTH_BYTES + length
 
 
-def parse_header(data: bytes, *, file_size: int, file: str) -> dict[str, TensorInfo]:
+def parse_header(data: bytes, *, file_size: int, file: str, integers: bool = False) -> dict[str, TensorInfo]:
     """The tensors of a safetensors file, by name, in the order of their bytes.
 
     `data`: the first bytes of the file, at least its whole header; `file_size`: the size of the file in bytes;
-    `file`: its name, for messages and `TensorInfo.file`. Integer position buffers are left out.
+    `file`: its name, for messages and `TensorInfo.file`. Integer position buffers are left out. `integers`: take
+    the integers of quantized weights as well.
     Raises InputError, and nothing else, on every header that is not exactly right.
     """
     end = header_bytes(data[:LENGTH_BYTES], file_size=file_size, file=file)
     if len(data) < end:
         raise _wrong(file, f"truncated header: {len(data)} of {end} bytes could be read", _AGAIN)
     entries = _read_json(data[LENGTH_BYTES:end], file)
-    spans = [_Entry(name, value, file) for name, value in entries.items() if name != "__metadata__"]
+    spans = [_Entry(name, value, file, integers) for name, value in entries.items() if name != "__metadata__"]
     if not spans:
         raise _wrong(file, "the file holds no tensors", "use the checkpoint's weights, saved as safetensors")
     spans.sort(key=lambda e: (e.begin, e.end, e.name))
@@ -79,14 +80,16 @@ def parse_header(data: bytes, *, file_size: int, file: str) -> dict[str, TensorI
     return {e.name: e.info(file, end) for e in spans if not e.is_buffer}
 
 
-def read_header(path: Path, *, file: str) -> dict[str, TensorInfo]:
+def read_header(path: Path, *, file: str, integers: bool = False) -> dict[str, TensorInfo]:
     """`parse_header` of a file on disk, reading its header only. Raises InputError when it cannot be read."""
     try:
         with path.open("rb") as stream:
             size = path.stat().st_size
             prefix = stream.read(LENGTH_BYTES)
             length = header_bytes(prefix, file_size=size, file=file)
-            return parse_header(prefix + stream.read(length - LENGTH_BYTES), file_size=size, file=file)
+            return parse_header(
+                prefix + stream.read(length - LENGTH_BYTES), file_size=size, file=file, integers=integers
+            )
     except OSError as error:
         raise _wrong(
             file, f"cannot be read: {error.strerror}", "check that the file exists and that you may read it"
@@ -96,7 +99,7 @@ def read_header(path: Path, *, file: str) -> dict[str, TensorInfo]:
 class _Entry:
     """One entry of the JSON header with its types and its size checked."""
 
-    def __init__(self, name: str, value: object, file: str) -> None:
+    def __init__(self, name: str, value: object, file: str, integers: bool) -> None:
         self.name = name
         if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
             raise _wrong_tensor(file, name, "the entry must have exactly dtype, shape and data_offsets")
@@ -109,7 +112,8 @@ class _Entry:
         self.begin, self.end = offsets
         self.dtype = _known_dtype(value["dtype"], file, name)
         self.is_buffer = self.dtype.startswith(("I", "U", "BOOL")) and name.rsplit(".", maxsplit=1)[-1] in _BUFFERS
-        if self.dtype not in DType.__members__ and not self.is_buffer:
+        taken = self.dtype in DType.__members__ and (integers or DType(self.dtype).is_float)
+        if not taken and not self.is_buffer:
             raise InputError.of(
                 f"dtype {self.dtype} is not one edgec compiles from (BF16, F16, F32)",
                 hint=_dtype_hint(self.dtype),
@@ -198,8 +202,8 @@ def _dtype_hint(dtype: str) -> str:
     if dtype in {"F64", "C64"}:
         return "convert the checkpoint to float32 first: `model.float().save_pretrained(folder)`"
     return (
-        "integer weights come from AWQ, GPTQ or bitsandbytes checkpoints; use the unquantized checkpoint, "
-        "edgec quantizes it itself"
+        "integer weights come from AWQ, GPTQ or bitsandbytes checkpoints, and config.json says nothing of them in "
+        "quantization_config; fetch the whole checkpoint again, or use the unquantized one, edgec quantizes it itself"
     )
 
 

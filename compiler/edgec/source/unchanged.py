@@ -71,12 +71,13 @@ def _proven(checkpoint: Checkpoint, digest_file: Callable[[Path], str]) -> dict[
     """The stamps of the files of weights, each of which has the planned digest and header."""
     digests = {f.name: f.digest for f in checkpoint.header.identity.files}
     stamps = {}
+    integers = checkpoint.header.quantization is not None
     for name in _weight_files(checkpoint):
         path = checkpoint.root / name
         stamps[name] = _stamp(path)
         planned = {n: t for n, t in checkpoint.header.tensors.items() if t.file == name}
         try:
-            same = digest_file(path) == digests[name] and read_header(path, file=name) == planned
+            same = digest_file(path) == digests[name] and read_header(path, file=name, integers=integers) == planned
         except OSError as error:
             raise file_changed(path) from error
         if not same:

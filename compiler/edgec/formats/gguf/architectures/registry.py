@@ -18,6 +18,7 @@ from edgec.formats.gguf.architectures.phi3 import map_phi3
 from edgec.formats.gguf.architectures.qwen import map_qwen2, map_qwen3
 from edgec.formats.gguf.model import MappedModel
 from edgec.source.model import CheckpointHeader
+from edgec.source.quantization import refuse_quantized
 
 SUPPORTED: Mapping[str, Architecture] = {
     "BertForMaskedLM": map_bert,
@@ -45,6 +46,7 @@ def map_model(header: CheckpointHeader, *, name: str, architecture: str | None =
     place = "source.architecture" if architecture else "config.json: architectures"
     family = _family(architecture or _class_name(header.config), place)
     _refuse_quantized(config)
+    refuse_quantized(header.config, header.quantization)
     return family(Request(header, config, name))
 
 

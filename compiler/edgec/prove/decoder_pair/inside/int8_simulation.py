@@ -22,14 +22,18 @@ _FILE = "edgec-activations.json"
 
 @dataclass(frozen=True)
 class Int8Input:
-    """Static quantization of one linear's input. `pre_scale`: per input column, multiplied before the rounding."""
+    """Static quantization of one linear's input. `pre_scale`: per input column, multiplied before the rounding.
 
-    scale: float
+    `scale` None: the input is multiplied and not rounded.
+    """
+
+    scale: float | None
     pre_scale: torch.Tensor | None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """The input as the kernel sees it."""
-        return rounded(x if self.pre_scale is None else x * self.pre_scale, self.scale)
+        scaled = x if self.pre_scale is None else x * self.pre_scale
+        return scaled if self.scale is None else rounded(scaled, self.scale)
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,9 @@ def read_activations(folder: CheckpointFolder, n_layers: int) -> tuple[Activatio
         name = entry.get("pre_scale_tensor")
         if name is not None:
             used.add(name)
-        inputs[linear] = Int8Input(_scale(folder, linear, entry["input_scale"]), _pre_scale(folder, name))
+        scale = entry["input_scale"]
+        step = None if scale is None else _scale(folder, linear, scale)
+        inputs[linear] = Int8Input(step, _pre_scale(folder, name))
     kv = {
         int(layer): (
             _scale(folder, f"keys of layer {layer}", e["k"]),

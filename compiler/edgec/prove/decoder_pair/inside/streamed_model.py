@@ -34,14 +34,17 @@ class StreamedModel:
         self._folder = folder
         self._step = step
         self.config = _config(folder)
+        # Without a type in transformers.
+        make: Any = AutoModelForCausalLM.from_config
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(self.config, dtype=torch.float32).eval()
+            model: Any = make(self.config, dtype=torch.float32).eval()
         if type(model).__name__ not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             raise RefusedError(folder.which, f"the model is a {type(model).__name__}; compared are {known}")
         self._base: Any = model.model
         self._activations, used = read_activations(folder, len(self._base.layers))
-        self._head = _HEAD if folder.has(_HEAD) and not self._is_tied() else _EMBEDDING
+        # As transformers: a head of its own is used also where the config says that it is the embedding.
+        self._head = _HEAD if folder.has(_HEAD) else _EMBEDDING
         self._demand_tensors(model, used)
         self._prepare()
 
@@ -88,19 +91,16 @@ class StreamedModel:
             found[:, begin:end] = states @ self.head_piece(begin, end).T
         return found
 
-    def _is_tied(self) -> bool:
-        return bool(self.config.tie_word_embeddings)
-
     def _demand_tensors(self, model: nn.Module, used: frozenset[str]) -> None:
         """Refuses a checkpoint that lacks a tensor, has one of another shape, or one the model has no place for."""
         wanted = {name: list(p.shape) for name, p in model.named_parameters(remove_duplicate=False)}
         if self._head == _EMBEDDING:
-            if not self._is_tied():
+            if not self.config.tie_word_embeddings:
                 raise RefusedError(self._folder.which, f"tensor '{_HEAD}' is missing")
             wanted.pop(_HEAD, None)
         for name, shape in wanted.items():
             self._folder.demand(name, shape)
-        known = {*wanted, *(name.removeprefix("model.") for name in wanted), *used, _HEAD}
+        known = {*wanted, *(name.removeprefix("model.") for name in wanted), *used}
         strange = sorted(n for n in self._folder.names - known if not n.endswith(_COMPUTED))
         if strange:
             shown = f"{len(strange)} tensors have no place in the model, the first is '{strange[0]}'"
