@@ -13,6 +13,7 @@ from edgec.build.engine_steps import finalize_files
 from edgec.build.proofs import QualityError, load_proof
 from edgec.build.report_data import report_data
 from edgec.build.run import Runner
+from edgec.build.runtime_step import runtime_files
 from edgec.build.signers import BuildKeys
 from edgec.build.wheels_step import wheel_contents
 from edgec.bundle.content import BundleArtifact, BundleContent, BundleFile, MediaKind
@@ -65,9 +66,9 @@ def run_bundle(
         cached = facts is not None
         packaging = time.monotonic()
         if facts is None:
-            if _wants_wheels(plan):
+            for name in _fetched(plan):
                 # Before hours of quantizing: there may be no network.
-                runner.result("wheels")
+                runner.result(name)
             proofs = _proofs(runner, destination)
             packaging = time.monotonic()
             runner.report(ActionStarted(action.name, action.kind, action.reason))
@@ -112,6 +113,8 @@ def _write(
         runner.report(Note("the Dify package is signed with a development key; make one with `edgec dify keygen`"))
     for emitted in deployment.values():
         files += [_small(folder, name, data, "code") for name, data in sorted(emitted.files.items())]
+    if "runtime" in _fetched(plan):
+        files += runtime_files(runner.result("runtime"))
     artifacts = []
     for artifact in plan.artifacts:
         weights = _weights(artifact, runner.result(artifact.compile_action))
@@ -131,15 +134,16 @@ def _sealed(runner: Runner, keys: BuildKeys) -> dict[str, Emitted]:
     """What the emitters made, the Dify package with its wheels and signed."""
     deployment = dict(runner.plan.deployment)
     if "dify" in deployment and keys.dify is not None and keys.dify_signer is not None:
-        wheels = wheel_contents(runner.result("wheels")) if _wants_wheels(runner.plan) else {}
+        wheels = wheel_contents(runner.result("wheels")) if "wheels" in _fetched(runner.plan) else {}
         deployment["dify"] = seal(
             deployment["dify"], keys.dify, is_development=keys.dify_signer.is_development, wheels=wheels
         )
     return deployment
 
 
-def _wants_wheels(plan: Plan) -> bool:
-    return any(action.kind == "wheels" for action in plan.actions)
+def _fetched(plan: Plan) -> list[str]:
+    """The actions that bring what is locked and others made."""
+    return [action.name for action in plan.actions if action.kind in ("wheels", "runtime")]
 
 
 def _carried(plan: Plan) -> list[tuple[str, MediaKind]]:

@@ -17,6 +17,7 @@ from edgec.build.context import StepContext
 from edgec.build.engine_steps import run_checkpoint, run_compare, run_export, run_quantize, run_ranges
 from edgec.build.gguf_steps import run_compiles, run_imatrix, run_prove
 from edgec.build.one_read import SOURCE_READERS, company
+from edgec.build.runtime_step import run_runtime
 from edgec.build.wheels_step import run_wheels
 from edgec.errors import EdgecError
 from edgec.events import ActionFinished, ActionStarted, Note, Reporter
@@ -34,6 +35,7 @@ STEPS: Mapping[str, Step] = {
     "prove": run_prove,
     "quantize": run_quantize,
     "ranges": run_ranges,
+    "runtime": run_runtime,
     "wheels": run_wheels,
 }
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from edgec import __version__
 from edgec.deploy.dify.wheels import lock_digest, wheel_bytes
 from edgec.deploy.model import Emitted
+from edgec.deploy.web.runtime import locked_runtime
 from edgec.documents.canonical import sha256_bytes
 from edgec.plan.engine_actions import add_engine
 from edgec.plan.engine_model import EnginePlan
@@ -35,15 +36,21 @@ class Packaging:
         """Bytes of what is large in the bundle: the artifacts, and what it carries for its servers."""
         carried = sum(len(data) for emitted in self.deployment.values() for data in emitted.files.values())
         wheels = wheel_bytes() if self.with_wheels else 0
-        return sum(a.summary.output_bytes for a in artifacts) + carried + wheels
+        runtime = locked_runtime().site_bytes if self.with_site else 0
+        return sum(a.summary.output_bytes for a in artifacts) + carried + wheels + runtime
+
+    @property
+    def with_site(self) -> bool:
+        """Whether it holds a web site, with the runtime of browsers."""
+        return "web" in self.deployment
 
 
 def plan_actions(graph: ActionGraph, artifacts: Sequence[Planned], packaging: Packaging) -> tuple[Action, ...]:
     """All actions, in an order that respects their needs."""
     _fetch(graph)
     proofs = {a.name: _artifact(graph, a) for a in artifacts}
-    wheels = _wheels(graph) if packaging.with_wheels else {}
-    _bundle(graph, artifacts, packaging, proofs, wheels)
+    fetched = {**(_wheels(graph) if packaging.with_wheels else {}), **(_runtime(graph) if packaging.with_site else {})}
+    _bundle(graph, artifacts, packaging, proofs, fetched)
     return graph.actions
 
 
@@ -71,12 +78,21 @@ def _wheels(graph: ActionGraph) -> dict[str, str]:
     return {"wheels": graph.add(Draft("wheels", "wheels", {}, {"lock": lock_digest()}, reason, cost=cost))}
 
 
+def _runtime(graph: ActionGraph) -> dict[str, str]:
+    """What runs the model in a browser, as an input of the bundle."""
+    runtime = locked_runtime()
+    reason = f"the web site runs the model on {runtime.spec}"
+    cost = Cost(output_bytes=runtime.site_bytes, download_bytes=runtime.size_bytes)
+    settings = {"files": {f.file: f.digest for f in runtime.files}}
+    return {"runtime": graph.add(Draft("runtime", "runtime", settings, {"npm": runtime.digest}, reason, cost=cost))}
+
+
 def _bundle(
     graph: ActionGraph,
     artifacts: Sequence[Planned],
     packaging: Packaging,
     proofs: Mapping[str, str],
-    wheels: Mapping[str, str],
+    fetched: Mapping[str, str],
 ) -> None:
     signer, dify_signer = packaging.signer, packaging.dify_signer
     settings = {
@@ -95,8 +111,8 @@ def _bundle(
             kind="bundle",
             name="bundle",
             settings=settings,
-            inputs={"source": source_key(graph.source.header.identity), **proofs, **wheels},
-            needs=(*(n for a in artifacts for n in (a.compile_action, a.prove_action)), *wheels),
+            inputs={"source": source_key(graph.source.header.identity), **proofs, **fetched},
+            needs=(*(n for a in artifacts for n in (a.compile_action, a.prove_action)), *fetched),
             reason=f"sign with the key {signer.fingerprint[:19]}",
             cost=Cost(output_bytes=packaging.bundle_bytes(artifacts)),
         )

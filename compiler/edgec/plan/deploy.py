@@ -12,6 +12,7 @@ from edgec.deploy.dify import emit as dify
 from edgec.deploy.model import Device, Emitted, Mistake, ServedModel
 from edgec.deploy.triton import emit as triton
 from edgec.deploy.triton.engine_repository import EngineFacts, refuse_engine, trtllm_repository
+from edgec.deploy.web import emit as web
 from edgec.documents.canonical import sha256_json
 from edgec.errors import Diagnostic, InputError
 from edgec.plan.artifact import PlannedArtifact
@@ -71,12 +72,18 @@ def plan_deployment(
             mistakes += refuse_engine(package.triton, model)
     if package.dify is not None:
         mistakes += dify.refuse(package.dify, model, loaded.resolve)
+    # A site nobody asked for is just left out where there cannot be one.
+    wants_web = package.web is not None and ("web" in package.model_fields_set or web.can_have(model))
+    if wants_web and package.web is not None:
+        mistakes += web.refuse(package.web, model)
     if mistakes:
         raise InputError(*(Diagnostic(m.message, m.hint, loaded.marked.place(*m.at).span) for m in mistakes))
     if wants_triton and package.triton is not None:
         emitted["triton"] = _triton(package.triton, model, header, artifacts[0])
     if package.dify is not None:
         emitted["dify"] = dify.emit(package.dify, model, loaded.resolve)
+    if wants_web and package.web is not None:
+        emitted["web"] = web.emit(package.web, model, weights_bytes=artifacts[0].summary.output_bytes)
     if len(artifacts) > 1:
         # Which one is not seen from the names of models.
         return {name: replace(made, title=f"{made.title}, from {artifacts[0].name}") for name, made in emitted.items()}

@@ -66,5 +66,5 @@ def _texts(value: Any) -> Iterator[str]:
 def _code() -> str:
     """A stamp of edgec's own files: who changes edgec, or installs another one, gets new results."""
     package = Path(edgec.__file__).parent
-    files = (p for p in sorted(package.rglob("*")) if p.suffix in {".py", ".j2", ".css", ".txt", ".json"})
+    files = (p for p in sorted(package.rglob("*")) if p.suffix in {".py", ".j2", ".js", ".css", ".txt", ".json"})
     return sha256_json([[str(p.relative_to(package)), p.stat().st_size, p.stat().st_mtime_ns] for p in files])

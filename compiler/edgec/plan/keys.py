@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 from edgec import __version__
+from edgec.deploy.web.runtime import locked_runtime
 from edgec.documents.canonical import sha256_file, sha256_json
 from edgec.plan.model import Action
 from edgec.source.model import SourceIdentity
@@ -29,6 +30,7 @@ REVISIONS: Mapping[str, int] = {
     "prove": 1,
     "compare": 1,
     "wheels": 1,
+    "runtime": 1,
     "bundle": 2,
 }
 
@@ -48,10 +50,11 @@ _TOOLS: Mapping[str, tuple[str, ...]] = {
     "prove": ("xllamacpp", "tokenizers"),
     "compare": ("tokenizers",),
     "wheels": (),
+    "runtime": (),
     "bundle": (),
 }
 # Kinds whose result does not depend on the machine that makes it.
-_PORTABLE = frozenset({"fetch", "reference", "wheels"})
+_PORTABLE = frozenset({"fetch", "reference", "runtime", "wheels"})
 
 
 def builder_platform() -> str:
@@ -72,6 +75,9 @@ def made_with(actions: Iterable[Action]) -> dict[str, str]:
     found: dict[str, str] = {}
     for action in actions:
         found |= tool_versions(action.kind)
+        if action.kind == "runtime":
+            runtime = locked_runtime()
+            found |= {f"npm {runtime.package}": runtime.version, f"npm {runtime.package} tarball": runtime.digest}
         for name in action.toolchains:
             toolchain = find_toolchain(name)
             found |= {**toolchain.pinned, f"toolchain {name}": toolchain.lock_digest}

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 ActionKind = Literal[
     "fetch", "reference", "imatrix", "compile", "quantize", "ranges", "export", "checkpoint", "prove", "compare",
-    "wheels", "bundle",
+    "wheels", "runtime", "bundle",
 ]  # fmt: skip
 # Kinds whose result is a proof: on the artifact's own runtime, or of its bytes in another framework.
 PROOFS: frozenset[ActionKind] = frozenset({"prove", "compare"})

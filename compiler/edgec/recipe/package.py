@@ -1,6 +1,7 @@
 """The `package:` part of a recipe: what a bundle carries for those who serve and use the model.
 
-Rule: settings only; what a name or a version may be for Triton or Dify is said by `deploy/`, which knows their rules.
+Rule: settings only; what a name or a version may be for Triton, Dify or a browser is said by `deploy/`, which knows
+their rules.
 """
 
 from __future__ import annotations
@@ -80,6 +81,17 @@ class DifyPackage(Document):
     )
 
 
+class WebPackage(Document):
+    """A static web site that runs the model in the visitor's browser, on wllama."""
+
+    title: str | None = Field(None, min_length=1, description="The page's title. Default: the recipe's name.")
+    max_tokens: int = Field(128, ge=1, description="New tokens of an answer when the visitor does not say.")
+    threads: int | None = Field(
+        None, ge=1, le=64, description="Threads at most, if the browser has them. Default: the target's."
+    )
+    port: int = Field(8080, ge=1, le=65535, description="The port in the site's nginx.conf and Caddyfile.")
+
+
 class Package(Document):
     """What the bundle carries beside the model."""
 
@@ -87,3 +99,6 @@ class Package(Document):
         TritonPackage(), description="A Triton model repository; `null` for none. Browsers get none."
     )
     dify: DifyPackage | None = Field(None, description="A Dify provider plugin, once it has an `author`.")
+    web: WebPackage | None = Field(
+        WebPackage(), description="A web site, for targets that are browsers; `null` for none. Others get none."
+    )

@@ -50,3 +50,16 @@ def for_pip(env: Mapping[str, str]) -> dict[str, str]:
         "PIP_NO_INPUT": "1",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     }
+
+
+def for_npm(env: Mapping[str, str]) -> dict[str, str]:
+    """What npm gets: the user's own registry, cache, proxies and certificates; it reads `~/.npmrc` by itself."""
+    kept = {
+        name: value
+        for name, value in env.items()
+        if name in (*_ALWAYS, *_CERTIFICATES, "NODE_EXTRA_CA_CERTS")
+        or name.lower() in _NETWORK
+        or name.lower().startswith("npm_config_")
+        or name.startswith("XDG_")
+    }
+    return {**kept, "PATH": env.get("PATH") or os.defpath}

@@ -14,6 +14,7 @@ from edgec.toolchain.environments import Environment, find_toolchain, install
 from edgec.trial.dify_bundle import try_dify_bundle
 from edgec.trial.model import Trial
 from edgec.trial.triton import try_triton
+from edgec.trial.web import try_web
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,13 @@ def _dify(stage: Stage) -> Trial:
     return Trial("Dify's plugin SDK", f"dify_plugin {environment.versions['dify-plugin']}", checks)
 
 
-TRIALS: Mapping[str, Callable[[Stage], Trial]] = {"triton": _triton, "dify": _dify}
+def _web(stage: Stage) -> Trial:
+    environment = stage.environment("playwright")
+    version, checks = try_web(stage.bundle, environment=environment, report=stage.report, logs=stage.logs)
+    return Trial("Chromium", f"{version}, playwright {environment.versions['playwright']}", checks)
+
+
+TRIALS: Mapping[str, Callable[[Stage], Trial]] = {"triton": _triton, "dify": _dify, "web": _web}
 
 
 def run_trials(names: Sequence[str], stage: Stage) -> tuple[Trial, ...]:

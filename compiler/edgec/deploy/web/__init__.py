@@ -1,0 +1,1 @@
+"""A static web site that runs the bundle's GGUF in a browser, on wllama."""

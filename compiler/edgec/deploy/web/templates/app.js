@@ -1,0 +1,128 @@
+// The page: it shows what the engine does and says, and says aloud what is slower or missing.
+import { Engine } from "./engine.js";
+
+const at = (id) => document.getElementById(id);
+const mib = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+let engine = null;
+let stopper = null;
+
+function say(id, text, { good = false } = {}) {
+  at(id).textContent = text;
+  at(id).hidden = false;
+  at(id).classList.toggle("good", good);
+}
+
+function enter(state) {
+  document.body.dataset.state = state;
+}
+
+function fail(what, error) {
+  const tail = (engine?.log ?? []).filter((line) => line.startsWith("E")).slice(-5).join("\n");
+  say("error", [`${what}: ${error?.message ?? error}`, tail].filter(Boolean).join("\n"));
+  at("status").textContent = "";
+  at("progress").hidden = true;
+  enter("failed");
+}
+
+async function showMemory() {
+  at("memory").textContent = "measuring";
+  const measured = await engine.memory();
+  at("memory").textContent = measured === null
+    ? `not told by this browser; about ${engine.settings.needed_mib} MiB planned`
+    : `${measured.toFixed(0)} MiB, as the browser measures it`;
+}
+
+function showThreads() {
+  const reason = engine.oneThreadReason();
+  if (reason !== null) say("threads", `One thread only, and slower than it could be: ${reason}.`);
+}
+
+async function showStorage() {
+  const { fits, isKept, free } = await engine.storage();
+  const size = mib(engine.settings.size_bytes);
+  if (fits === null) {
+    say("storage", `The model (${size}) is loaded again at every visit: this browser offers the page no storage.`);
+  } else if (!fits) {
+    say("storage", `The model (${size}) is loaded again at every visit: the browser's storage has ${mib(free)} left.`);
+  } else if (isKept) {
+    say("storage", `The model (${size}) is kept in this browser from an earlier visit.`, { good: true });
+  } else {
+    say("storage", `The model (${size}) will be kept in this browser, which has ${mib(free)} left for it.`, { good: true });
+  }
+}
+
+async function load() {
+  at("load").disabled = true;
+  at("progress").hidden = false;
+  enter("loading");
+  try {
+    await engine.load((loaded, total) => {
+      at("progress").value = loaded / total;
+      at("status").textContent = loaded < total ? `Loading: ${mib(loaded)} of ${mib(total)}` : "Starting the model";
+    });
+  } catch (error) {
+    fail("The model cannot be loaded", error);
+    return;
+  }
+  const threads = engine.wllama.isMultithread() ? engine.wllama.getNumThreads() : 1;
+  at("count").textContent = `${threads} of ${navigator.hardwareConcurrency || 1}`;
+  if (threads === 1 && engine.oneThreadReason() === null) {
+    say("threads", "One thread only, and slower than it could be: this browser cannot run WebAssembly threads.");
+  }
+  at("status").textContent = `Ready after ${(engine.loadMs / 1000).toFixed(1)} s.`;
+  at("progress").hidden = true;
+  at("load").hidden = true;
+  at("asking").hidden = false;
+  enter("ready");
+  showMemory().catch((error) => { at("memory").textContent = `not measured: ${error.message}`; });
+}
+
+async function write() {
+  const maxTokens = Math.max(1, Number(at("tokens").value) || engine.settings.max_tokens);
+  stopper = new AbortController();
+  at("run").disabled = true;
+  at("stop").disabled = false;
+  at("error").hidden = true;
+  at("answer").textContent = "";
+  enter("writing");
+  try {
+    const { tokens, perSecond } = await engine.write(at("prompt").value, {
+      maxTokens,
+      chat: at("chat")?.checked ?? false,
+      onText: (piece) => { at("answer").textContent += piece; },
+      signal: stopper.signal,
+    });
+    at("speed").textContent = `${perSecond.toFixed(1)} tokens/s (${tokens} tokens)`;
+    enter("ready");
+  } catch (error) {
+    if (error.name === "AbortError") enter("ready");
+    else fail("The model stopped", error);
+  } finally {
+    at("run").disabled = false;
+    at("stop").disabled = true;
+  }
+}
+
+async function start() {
+  const answer = await fetch("model.json");
+  if (!answer.ok) throw new Error(`the server answers ${answer.status} to model.json`);
+  const settings = await answer.json();
+  engine = new Engine(settings);
+  // For whoever tries the site from outside.
+  globalThis.edgec = engine;
+  at("runtime").textContent = settings.runtime;
+  at("tokens").value = settings.max_tokens;
+  at("tokens").max = settings.context;
+  at("run").addEventListener("click", write);
+  at("stop").addEventListener("click", () => stopper?.abort());
+  at("load").addEventListener("click", load);
+  const obstacle = engine.obstacle();
+  if (obstacle !== null) throw new Error(obstacle);
+  showThreads();
+  await showStorage();
+  at("load").disabled = false;
+  at("status").textContent = `${mib(settings.size_bytes)} to load, about ${settings.needed_mib} MiB of memory.`;
+  enter("asked");
+}
+
+start().catch((error) => fail("The page cannot start", error));

@@ -1,0 +1,184 @@
+// The model in this tab: what the browser can do, loading with progress, answers as they are written.
+// Nothing here touches the page.
+import { Wllama } from "./wllama/index.min.js";
+
+const MIB = 2 ** 20;
+// The smallest module with a memory of 64-bit addresses, which this wllama is compiled for.
+const MEMORY64 = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 5, 3, 1, 4, 1]);
+
+export class Engine {
+  constructor(settings) {
+    this.settings = settings;
+    this.log = [];
+    this.isKept = false;
+    this.wllama = null;
+    this.loadMs = 0;
+  }
+
+  // What stands against running here at all; null if nothing does.
+  obstacle() {
+    if (typeof WebAssembly === "undefined") return "This browser has no WebAssembly.";
+    if (!WebAssembly.validate(MEMORY64)) {
+      return "This browser has no 64-bit WebAssembly memory. Chrome 133, Edge 133 and Firefox 134 have it, Safari does not.";
+    }
+    return null;
+  }
+
+  // Why there will be one thread only; null if there can be more.
+  oneThreadReason() {
+    if (!globalThis.isSecureContext) {
+      return "this address is neither HTTPS nor localhost, and browsers share memory between threads only there";
+    }
+    if (!globalThis.crossOriginIsolated) {
+      return "the server does not send the headers Cross-Origin-Opener-Policy: same-origin and " +
+        "Cross-Origin-Embedder-Policy: require-corp (see nginx.conf and Caddyfile beside this page)";
+    }
+    if (this.threads() < 2) return "this machine offers the page one core";
+    return null;
+  }
+
+  threads() {
+    return Math.max(1, Math.min(this.settings.threads, navigator.hardwareConcurrency || 1));
+  }
+
+  urls() {
+    return this.settings.files.map((file) => `${new URL(file, document.baseURI).href}?v=${this.settings.weights}`);
+  }
+
+  // Room in the browser's storage. `fits`: null where the browser does not say.
+  async storage() {
+    if (!navigator.storage?.estimate || !navigator.storage.getDirectory) return { fits: null };
+    const { quota = 0, usage = 0 } = await navigator.storage.estimate();
+    const kept = await this.keptModel();
+    const free = Math.max(0, quota - usage);
+    return { fits: kept !== null || free > this.settings.size_bytes, isKept: kept !== null, free, quota };
+  }
+
+  async keptModel() {
+    const [first] = this.urls();
+    try {
+      const models = await this.runtime().modelManager.getModels();
+      return models.find((model) => model.url === first) ?? null;
+    } catch {
+      return null;
+    }
+  }
+
+  runtime() {
+    if (this.wllama === null) {
+      const say = (level) => (...words) => {
+        this.log.push(`${level} ${words.map(String).join(" ")}`);
+        if (this.log.length > 200) this.log.shift();
+      };
+      const logger = { debug: () => {}, log: say(" "), warn: say("W"), error: say("E") };
+      this.wllama = new Wllama({ default: new URL("wllama/wllama.wasm", document.baseURI).href }, { logger });
+      // Its default would load another build from a CDN.
+      this.wllama.setCompat(null);
+    }
+    return this.wllama;
+  }
+
+  // `onProgress(loaded, total)` in bytes.
+  async load(onProgress) {
+    const began = performance.now();
+    const { fits } = await this.storage();
+    this.isKept = fits === true;
+    const model = this.isKept ? await this.download(onProgress) : await this.fetchAll(onProgress);
+    onProgress(this.settings.size_bytes, this.settings.size_bytes);
+    await this.runtime().loadModel(model, {
+      n_ctx: this.settings.context,
+      n_threads: this.threads(),
+      n_parallel: 1,
+      // What was proven is the CPU's arithmetic.
+      n_gpu_layers: 0,
+      jinja: true,
+    });
+    this.loadMs = performance.now() - began;
+  }
+
+  async download(onProgress) {
+    const manager = this.runtime().modelManager;
+    await this.forgetOthers(manager);
+    const model = await manager.downloadModel(this.urls()[0], {
+      progressCallback: ({ loaded }) => onProgress(loaded, this.settings.size_bytes),
+    });
+    if (model.size !== this.settings.size_bytes) {
+      await model.remove();
+      throw new Error(`the server sent ${model.size} bytes of ${this.settings.size_bytes}`);
+    }
+    return model;
+  }
+
+  // Weights of an earlier version of this site would fill the visitor's disk.
+  async forgetOthers(manager) {
+    for (const { name, metadata } of await manager.cacheManager.list()) {
+      const other = metadata?.originalURL ?? "";
+      if (this.urls().some((url) => other.split("?")[0] === url.split("?")[0] && other !== url)) {
+        await manager.cacheManager.delete(name);
+      }
+    }
+  }
+
+  async fetchAll(onProgress) {
+    const blobs = [];
+    let loaded = 0;
+    for (const url of this.urls()) {
+      const response = await fetch(url);
+      if (!response.ok) throw new Error(`the server answers ${response.status} to ${url}`);
+      const parts = [];
+      const reader = response.body.getReader();
+      for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
+        parts.push(piece.value);
+        loaded += piece.value.length;
+        onProgress(loaded, this.settings.size_bytes);
+      }
+      blobs.push(new Blob(parts));
+    }
+    if (loaded !== this.settings.size_bytes) {
+      throw new Error(`the server sent ${loaded} bytes of ${this.settings.size_bytes}`);
+    }
+    return blobs;
+  }
+
+  // Writes on; `onText(piece)` as it comes. Returns how many tokens and how fast.
+  async write(prompt, { maxTokens, chat, onText, signal }) {
+    const options = { max_tokens: maxTokens, temperature: 0, stream: true, abortSignal: signal };
+    const stream = chat
+      ? await this.wllama.createChatCompletion({ ...options, messages: [{ role: "user", content: prompt }] })
+      : await this.wllama.createCompletion({ ...options, prompt });
+    const began = performance.now();
+    let tokens = 0;
+    let timings = null;
+    for await (const chunk of stream) {
+      const [choice] = chunk.choices ?? [];
+      const piece = choice?.delta?.content ?? choice?.text ?? "";
+      if (piece !== "") {
+        tokens += 1;
+        onText(piece);
+      }
+      timings = chunk.timings ?? timings;
+    }
+    const perSecond = timings?.predicted_per_second ?? (1000 * tokens) / (performance.now() - began);
+    return { tokens: timings?.predicted_n ?? tokens, perSecond };
+  }
+
+  // The most likely tokens of a greedy continuation, step by step, with their log-probabilities.
+  async trace(prompt, { maxTokens, top }) {
+    const answer = await this.wllama.createCompletion({
+      prompt, max_tokens: maxTokens, temperature: 0, top_k: 1, logprobs: top, cache_prompt: false,
+    });
+    const [choice] = answer.choices;
+    const steps = (choice.logprobs?.content ?? []).map((step) => ({
+      id: step.id,
+      top: step.top_logprobs.map(({ id, logprob }) => [id, logprob]),
+    }));
+    return { steps, finish: choice.finish_reason, promptTokens: answer.usage.prompt_tokens };
+  }
+
+  // MiB of the tab with its workers, null where the browser does not say.
+  async memory() {
+    if (!globalThis.crossOriginIsolated || !performance.measureUserAgentSpecificMemory) return null;
+    const { bytes } = await performance.measureUserAgentSpecificMemory();
+    return bytes / MIB;
+  }
+}
