@@ -94,7 +94,7 @@ def visit(
     with trial_folder("browser") as profile:
         request = {
             "chromium": str(chromium), "page": page, "prompts": list(prompts), "max_tokens": max_tokens, "top": top,
-            "profile": str(profile), "screenshot": str(screenshot), "timeout_s": _TIMEOUT_S,
+            "profile": str(profile), "screenshot": str(screenshot),
         }  # fmt: skip
         found = run_json(
             environment, _SCRIPT, request, timeout_s=_TIMEOUT_S, log=log, memory_mib=_BROWSER_MIB + model_mib,

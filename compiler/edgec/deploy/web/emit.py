@@ -95,6 +95,7 @@ def _settings(settings: WebPackage, model: ServedModel, title: str, weights_byte
         "title": title,
         "files": [str(PurePosixPath("..") / path) for path in model.files],
         "size_bytes": weights_bytes,
+        "scheme": model.scheme,
         # Kept copies of other weights have another address.
         "weights": model.weights.removeprefix("sha256:")[:16],
         "context": model.context,

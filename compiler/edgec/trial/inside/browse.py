@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Error, Page, sync_playwright
 
 _FLAGS = (
     "--disable-gpu",
@@ -19,13 +19,16 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-quic",
     "--no-first-run",
+    # Else the browser measures memory when it next collects garbage.
+    "--enable-blink-features=ForceEagerMeasureMemory",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 _SHOWN = ("threads", "storage", "error", "status", "speed", "memory", "count", "runtime")
 _STATES = "() => ['asked', 'ready', 'failed'].includes(document.body?.dataset.state)"
 _DONE = "() => ['ready', 'failed'].includes(document.body?.dataset.state)"
+_MEASURED = "() => !['measuring', 'not measured yet'].includes(document.getElementById('memory').textContent)"
 _TRACE = "([prompt, maxTokens, top]) => edgec.trace(prompt, { maxTokens, top })"
-_MEMORY_S = 60
+_STEP_S = 600
 
 
 def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
@@ -35,7 +38,7 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
             request["profile"], executable_path=request["chromium"], headless=True, args=list(_FLAGS),
             viewport={"width": 1000, "height": 1000}, timeout=120_000,
         )  # fmt: skip
-        context.set_default_timeout(request["timeout_s"] * 1000)
+        context.set_default_timeout(_STEP_S * 1000)
         page = context.pages[0] if context.pages else context.new_page()
         found = {**_nothing(), "version": _version(page)}
         origin = re.match(r"https?://[^/]+/", request["page"])
@@ -47,10 +50,13 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
         page.wait_for_function(_STATES)
         found["isolated"] = page.evaluate("() => crossOriginIsolated")
         if _state(page) == "asked":
-            _use(page, request, found, progress)
+            try:
+                _use(page, request, found, progress)
+            except Error as error:
+                found["error"] = error.message
         found["shown"] = {name: page.inner_text(f"#{name}") for name in _SHOWN}
         if _state(page) == "failed":
-            found["error"] = found["shown"]["error"]
+            found["error"] = found["shown"]["error"] or found["error"]
         page.screenshot(path=request["screenshot"], full_page=True)
         context.close()
     return found
@@ -75,10 +81,6 @@ def _use(page: Page, request: dict[str, Any], found: dict[str, Any], progress: C
     found["threads"] = page.evaluate("() => edgec.wllama.isMultithread() ? edgec.wllama.getNumThreads() : 1")
     found["load_s"] = page.evaluate("() => edgec.loadMs / 1000")
     found["end_tokens"] = page.evaluate("() => edgec.wllama.getLoadedContextInfo().list_tokens_eog")
-    page.wait_for_function(
-        "() => !['measuring', 'not measured yet'].includes(document.getElementById('memory').textContent)",
-        timeout=_MEMORY_S * 1000,
-    )
     for done, prompt in enumerate(prompts):
         progress(1 + done, total, "steps", "greedy tokens in the browser")
         found["traces"].append(page.evaluate(_TRACE, [prompt, request["max_tokens"], request["top"]]))
@@ -87,6 +89,7 @@ def _use(page: Page, request: dict[str, Any], found: dict[str, Any], progress: C
     if _state(page) != "ready":
         return
     found["answer"] = page.inner_text("#answer")
+    page.wait_for_function(_MEASURED)
     speed = re.match(r"([\d.]+) tokens/s", page.inner_text("#speed"))
     found["tokens_per_s"] = float(speed[1]) if speed else 0.0
     measured = re.match(r"([\d.]+) MiB, as", page.inner_text("#memory"))

@@ -163,7 +163,21 @@ export class Engine {
   }
 
   // The most likely tokens of a greedy continuation, step by step, with their log-probabilities.
+  // wllama 3.8.1 loses an answer that names a token which is part of a character: then fewer are asked for.
   async trace(prompt, { maxTokens, top }) {
+    const tries = [[maxTokens, top], [maxTokens, 1], [Math.ceil(maxTokens / 2), 1], [1, 1]];
+    let lost = null;
+    for (const [tokens, likeliest] of tries) {
+      try {
+        return await this.traceOnce(prompt, tokens, likeliest);
+      } catch (error) {
+        lost = error;
+      }
+    }
+    throw lost;
+  }
+
+  async traceOnce(prompt, maxTokens, top) {
     const answer = await this.wllama.createCompletion({
       prompt, max_tokens: maxTokens, temperature: 0, top_k: 1, logprobs: top, cache_prompt: false,
     });
