@@ -14,7 +14,8 @@ from edgec.toolchain.environments import Environment, find_toolchain, install
 from edgec.trial.dify_bundle import try_dify_bundle
 from edgec.trial.model import Trial
 from edgec.trial.triton import try_triton
-from edgec.trial.web import try_web
+from edgec.trial.web import site_settings, try_web
+from edgec.trial.web_browser import find_chromium
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,13 @@ def _dify(stage: Stage) -> Trial:
 
 
 def _web(stage: Stage) -> Trial:
+    # What is missing is told before anything is installed.
+    site_settings(stage.bundle)
+    chromium = find_chromium()
     environment = stage.environment("playwright")
-    version, checks = try_web(stage.bundle, environment=environment, report=stage.report, logs=stage.logs)
+    version, checks = try_web(
+        stage.bundle, chromium=chromium, environment=environment, report=stage.report, logs=stage.logs
+    )
     return Trial("Chromium", f"{version}, playwright {environment.versions['playwright']}", checks)
 
 

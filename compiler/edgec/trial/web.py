@@ -18,7 +18,7 @@ from edgec.events import ActionFinished, ActionStarted, Reporter, silent
 from edgec.prove.model import Check
 from edgec.toolchain.environment import Environment
 from edgec.trial.verdicts import at_least, at_most, none_of, not_judged
-from edgec.trial.web_browser import Visit, find_chromium, visit
+from edgec.trial.web_browser import Visit, visit
 from edgec.trial.web_native import Agreement, compare_natively
 from edgec.trial.web_server import WebSite, web_site
 
@@ -72,15 +72,15 @@ class _Case:
 
 
 def try_web(
-    bundle_folder: Path, *, environment: Environment, report: Reporter = silent, logs: Path
+    bundle_folder: Path, *, chromium: Path, environment: Environment, report: Reporter = silent, logs: Path
 ) -> tuple[str, tuple[Check, ...]]:
     """Serves the unpacked bundle on 127.0.0.1 and visits it twice; the browser's version, and what held.
 
     Logs and pictures of the page are `web*.log` and `web*.png` in `logs`. Raises InputError when the bundle has no web
     site, ToolError when this machine cannot run the browser.
     """
-    settings = _settings(bundle_folder)
-    case = _Case(bundle_folder, settings, environment, find_chromium(), report, logs)
+    settings = site_settings(bundle_folder)
+    case = _Case(bundle_folder, settings, environment, chromium, report, logs)
     began = time.monotonic()
     report(ActionStarted(_ACTION, "trial", f"visit the site of {settings['title']} in {case.chromium.name}"))
     with web_site(bundle_folder, isolated=True) as site:
@@ -100,7 +100,8 @@ def try_web(
     return first.version, tuple(checks)
 
 
-def _settings(bundle: Path) -> Mapping[str, Any]:
+def site_settings(bundle: Path) -> Mapping[str, Any]:
+    """What the site of an unpacked bundle loads. Raises InputError when there is none."""
     path = bundle / SETTINGS
     if not path.is_file():
         raise InputError.of(
@@ -206,7 +207,7 @@ def _measured(
         tab = (
             "not told by the browser"
             if visited.memory_mib is None
-            else f"{visited.memory_mib:.0f} MiB of them the tab's"
+            else f"the browser counts {visited.memory_mib:.0f} for the tab"
         )
         found.append(
             at_least(f"memory of the browser's processes{name}", visited.rss_mib, 0, "MiB", detail=tab, hint="")

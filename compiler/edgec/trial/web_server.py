@@ -6,13 +6,16 @@ Rule: it serves what nginx.conf and the Caddyfile serve, below `site/` and `gguf
 from __future__ import annotations
 
 import contextlib
+import io
+import posixpath
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
 
 from edgec.deploy.web.headers import ISOLATION, MEDIA_TYPES
 
@@ -48,12 +51,17 @@ class _Handler(SimpleHTTPRequestHandler):
         super().__init__(*arguments, directory=directory)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
-        if urlsplit(self.path).path.startswith(_CARRIED):
-            # A browser that leaves in the middle of a file is no mishap.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                super().do_GET()
-        else:
+        # A browser that leaves in the middle of a file is no mishap.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            super().do_GET()
+
+    def send_head(self) -> io.BytesIO | BinaryIO | None:
+        path = unquote(urlsplit(self.path).path)
+        # With its last slash, which `normpath` takes off.
+        if not f"{posixpath.normpath(path)}/".startswith(_CARRIED):
             self.send_error(404)
+            return None
+        return super().send_head()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         self._missing.append(self.path)

@@ -29,7 +29,8 @@ async function showMemory() {
   const measured = await engine.memory();
   at("memory").textContent = measured === null
     ? `not told by this browser; about ${engine.settings.needed_mib} MiB planned`
-    : `${measured.toFixed(0)} MiB, as the browser measures it`;
+    : `${measured.toFixed(0)} MiB, as the browser counts it${
+      engine.wllama.isMultithread() ? ": what threads share, once for each" : ""}`;
 }
 
 function showThreads() {
