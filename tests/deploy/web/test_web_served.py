@@ -1,0 +1,90 @@
+"""The site's nginx.conf and Caddyfile in the real servers: headers, media types, and nothing else of the bundle."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from email.message import Message
+from pathlib import Path
+
+import pytest
+
+from edgec.deploy.model import ServedModel
+from edgec.deploy.web.emit import emit
+from edgec.deploy.web.headers import ISOLATION
+from edgec.recipe.package import WebPackage
+
+COMMANDS = {
+    "nginx": ["nginx", "-p", ".", "-c", "site/nginx.conf"],
+    "caddy": ["caddy", "run", "--config", "site/Caddyfile", "--adapter", "caddyfile"],
+}
+TYPES = {
+    "/site/": "text/html; charset=utf-8",
+    "/site/app.js": "text/javascript; charset=utf-8",
+    "/site/model.json": "application/json",
+    "/site/wllama/wllama.wasm": "application/wasm",
+    "/gguf/model.gguf?v=5": None,
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def asked(port: int, path: str) -> tuple[int, Message]:
+    """Status and headers of the answer to GET; waits for a server that is about to listen."""
+    deadline = time.monotonic() + 30
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        try:
+            with contextlib.closing(connection):
+                connection.request("GET", path)
+                with connection.getresponse() as answer:
+                    return answer.status, answer.headers
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline, "nobody listens"
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize("server", list(COMMANDS))
+def test_a_server_sends_what_threads_need(server: str, model: ServedModel, tmp_path: Path) -> None:
+    program = shutil.which(server)
+    if program is None:
+        pytest.skip(f"{server} is not installed")
+    port = free_port()
+    files = dict(emit(WebPackage(port=port), model, weights_bytes=4).files)
+    files |= {"gguf/model.gguf": b"GGUF", "site/wllama/wllama.wasm": b"\0asm", "config.json": b"{}"}
+    bundle = tmp_path / "bundle"
+    for path, data in files.items():
+        (bundle / path).parent.mkdir(parents=True, exist_ok=True)
+        (bundle / path).write_bytes(data)
+    # Started by root, nginx would read as `nobody`, who cannot look into a test's folder.
+    options = ["-g", "user root;"] if server == "nginx" and os.getuid() == 0 else []
+    home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    with (tmp_path / "log").open("wb") as log:
+        child = subprocess.Popen(
+            [program, *COMMANDS[server][1:], *options], cwd=bundle, env=home, stdout=log, stderr=log
+        )
+    try:
+        for path, media_type in TYPES.items():
+            status, headers = asked(port, path)
+            assert status == 200, (path, (tmp_path / "log").read_text())
+            for header, value in ISOLATION:
+                assert headers.get_all(header) == [value], path
+            if media_type is not None:
+                assert headers["Content-Type"] == media_type
+        assert asked(port, "/config.json")[0] == 404
+        assert asked(port, "/")[1]["Location"].endswith("site/")
+    finally:
+        child.send_signal(signal.SIGTERM)
+        child.wait(30)
+    # A bundle that was served must still verify.
+    assert {str(p.relative_to(bundle)) for p in bundle.rglob("*") if p.is_file()} == set(files)
