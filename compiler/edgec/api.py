@@ -16,6 +16,9 @@ from edgec.build.bundle_step import run_bundle
 from edgec.build.doctor import Finding, examine
 from edgec.build.run import Runner
 from edgec.build.signers import build_keys, planned_signers
+from edgec.bundle.keyring import trusted_keys
+from edgec.device.facts import DeviceFacts, read_facts
+from edgec.device.finalize import Bench, Finalized, finalize
 from edgec.errors import InputError
 from edgec.events import ActionFinished, Note, Reporter, silent
 from edgec.plan.check import load_checked
@@ -26,7 +29,7 @@ from edgec.recipe.load import LoadedRecipe
 from edgec.store.actions import ActionStore
 from edgec.store.atomic import existing_part, require_writable
 from edgec.store.digests import NOT_HASHED, DigestCache
-from edgec.store.paths import CACHE_HINT, cache_home, config_home
+from edgec.store.paths import CACHE_HINT, cache_home, config_home, state_home
 from edgec.store.standing import StandingFolders
 from edgec.target.model import Target
 from edgec.toolchain.environments import Environment, find_toolchain, install, remove
@@ -148,7 +151,8 @@ def build(
     )
     refuse_misfits(made)
     refuse_full_disk(made, shop.cache, folder, archive=archive)
-    with Runner(made, shop.store, shop.report, shop.digests, shop.logs) as runner:
+    with Runner(made, shop.store, shop.report, shop.digests, shop.logs, shop.toolchains) as runner:
+        runner.install_toolchains()
         return run_bundle(
             runner, shop.standing, keys=keys, destination=folder / name, archive=tar, fingerprint=fingerprint
         )
@@ -207,3 +211,18 @@ def remove_toolchain(name: str, workshop: Workshop) -> int:
 def doctor(workshop: Workshop) -> tuple[Finding, ...]:
     """What of this machine would stop a build."""
     return examine(workshop.cache, workshop.config, workshop.env)
+
+
+def device_facts(root: str | os.PathLike[str] = "/") -> DeviceFacts:
+    """What this device is, or the one whose file system is at `root`."""
+    return read_facts(Path(root), state_home())
+
+
+def device_finalize(
+    bundle: str | os.PathLike[str], *, artifact: str | None = None, bench: Bench | None = None
+) -> Finalized:
+    """Builds, proves and activates the engine of a bundle on this device; see `edgec.device.finalize.Bench`.
+
+    Raises InputError, ProofError (the bundle or the engine), DeviceError (mismatch, failed build), ToolError (disk).
+    """
+    return finalize(Path(bundle), artifact=artifact, bench=bench or Bench(trusted=trusted_keys(config_home())))

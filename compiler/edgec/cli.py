@@ -31,6 +31,7 @@ VERBS = {
     "verify": "Verify a bundle: signature, digests, exact files, proof.",
     "inspect": "Show what is in a bundle.",
     "unpack": "Verify a bundle and write its files to a folder.",
+    "device": "On the device: show what it is, build and prove an engine of a bundle, verify receipts.",
     "dify": "Make keys for Dify packages, sign packages and verify them.",
     "keys": "Make, show and trust signing keys.",
     "triton": "Check Triton model repositories.",

@@ -141,3 +141,9 @@ class PublishError(EdgecError):
     """Publishing or a device failed: exit 5."""
 
     exit_code = ExitCode.PUBLISH
+
+
+class DeviceError(EdgecError):
+    """This device is not the one a bundle is for, or could not finish it: exit 5."""
+
+    exit_code = ExitCode.PUBLISH

@@ -18,7 +18,7 @@ def test_every_scheme_and_tensor_type_has_limits() -> None:
         assert 0.5 <= limits.min_top1 < 1
         assert limits.max_perplexity_ratio > 1
         assert 0.8 <= limits.min_cosine < limits.min_mean_cosine < 1
-    assert all(0 < max_tensor_error(t) < 1 for t in get_args(TensorType))
+    assert all(0 < max_tensor_error(t) < 1 for t in (*get_args(TensorType), "i8", "i4"))
 
 
 @pytest.mark.parametrize("unknown", ["q4", "Q4_K_M"])
@@ -35,6 +35,17 @@ def test_fewer_bits_are_never_held_to_more() -> None:
         assert a.min_top1 > b.min_top1
         assert a.max_perplexity_ratio < b.max_perplexity_ratio
         assert a.min_cosine >= b.min_cosine
+
+
+def test_engines_of_fewer_bits_are_never_held_to_more() -> None:
+    order = ["fp16", "int8_wo", "int8_sq", "int4_awq", "int4_rtn", "int4_wo"]
+    for finer, coarser in pairwise(order):
+        a, b = defaults(finer), defaults(coarser)
+        assert a.max_kl < b.max_kl, (finer, coarser)
+        assert a.min_top1 > b.min_top1
+        assert a.max_perplexity_ratio < b.max_perplexity_ratio
+    assert defaults("int4_gptq") == defaults("int4_awq")
+    assert defaults("fp16") == defaults("f16")
 
 
 def test_the_recipe_wins_where_it_says_something() -> None:

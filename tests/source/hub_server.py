@@ -50,8 +50,16 @@ class Faults:
 class HubServer:
     """The hub and, on a port of its own, the storage host that LFS files are redirected to."""
 
-    def __init__(self, files: dict[str, bytes], *, lfs: tuple[str, ...] = (".safetensors",)) -> None:
+    def __init__(
+        self,
+        files: dict[str, bytes],
+        *,
+        lfs: tuple[str, ...] = (".safetensors",),
+        repo: str = REPO,
+        commit: str = COMMIT,
+    ) -> None:
         self.files = files
+        self.repo, self.commit = repo, commit
         self.lfs = lfs
         self.faults = Faults()
         self._requests: list[Request] = []
@@ -108,7 +116,7 @@ class HubServer:
                 digest = hashlib.sha256(data).hexdigest()
                 entry["lfs"] = {"size": len(data), "sha256": digest, "pointerSize": 134}
             siblings.append(entry)
-        return {"id": REPO, "modelId": REPO, "sha": COMMIT, "tags": [], "siblings": siblings}
+        return {"id": self.repo, "modelId": self.repo, "sha": self.commit, "tags": [], "siblings": siblings}
 
     def _start(self, role: str) -> ThreadingHTTPServer:
         hub = self
@@ -165,23 +173,23 @@ class _Handler(BaseHTTPRequestHandler):
         return token is None or self.headers.get("Authorization") == f"Bearer {token}"
 
     def _exists(self, repo: str, revision: str) -> bool:
-        if repo != REPO:
+        if repo != self.state.repo:
             self._reply(404, b"", {"X-Error-Code": "RepoNotFound"})
-        elif revision != COMMIT:
+        elif revision != self.state.commit:
             self._reply(404, b"", {"X-Error-Code": "RevisionNotFound"})
-        return repo == REPO and revision == COMMIT
+        return repo == self.state.repo and revision == self.state.commit
 
     def _resolve(self, name: str) -> None:
         data = self.state.files.get(name)
         if data is None:
-            self._reply(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
+            self._reply(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": self.state.commit})
         elif self.state.is_lfs(name):
             digest = hashlib.sha256(data).hexdigest()
             self._reply(
                 302,
                 b"",
                 {
-                    "X-Repo-Commit": COMMIT,
+                    "X-Repo-Commit": self.state.commit,
                     "X-Linked-Etag": f'"{digest}"',
                     "X-Linked-Size": str(len(data)),
                     "Location": f"{self.state.storage_url}/lfs/{name}?X-Amz-Signature=secret",
@@ -191,7 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._serve(
                 name,
                 self.state.faults.swapped.get(name, data),
-                {"X-Repo-Commit": COMMIT, "ETag": f'"{hashlib.sha256(data).hexdigest()[:40]}"'},
+                {"X-Repo-Commit": self.state.commit, "ETag": f'"{hashlib.sha256(data).hexdigest()[:40]}"'},
             )
 
     def _serve_storage(self, name: str) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from edgec.build.built import Built, beside, built_from, facts_of, report_path, standing_facts
-from edgec.build.gguf_steps import QualityError, load_proof
+from edgec.build.engine_steps import finalize_files
+from edgec.build.proofs import QualityError, load_proof
 from edgec.build.report_data import report_data
 from edgec.build.run import Runner
 from edgec.build.signers import BuildKeys
@@ -21,7 +22,7 @@ from edgec.deploy.model import Emitted
 from edgec.documents.canonical import sha256_bytes
 from edgec.errors import Diagnostic
 from edgec.events import ActionFinished, ActionStarted, Note
-from edgec.plan.gguf import GgufPlan
+from edgec.plan.artifact import PlannedArtifact
 from edgec.plan.keys import builder_platform, made_with
 from edgec.plan.plan import Plan
 from edgec.prove.model import Proof
@@ -88,7 +89,7 @@ def _proofs(runner: Runner, destination: Path) -> tuple[Proof, ...]:
     """The proofs of all artifacts. A missed one leaves its report beside where the bundle would be."""
     page = destination.with_name(destination.name + ".failed.report.html")
     try:
-        proofs = tuple(load_proof(runner.result(f"prove {a.name}")) for a in runner.plan.artifacts)
+        proofs = tuple(load_proof(runner.result(a.prove_action)) for a in runner.plan.artifacts)
     except QualityError as missed:
         write_file(page, render_report(report_data(runner.plan, (missed.proof,))).encode())
         raise QualityError(
@@ -113,10 +114,13 @@ def _write(
         files += [_small(folder, name, data, "code") for name, data in sorted(emitted.files.items())]
     artifacts = []
     for artifact in plan.artifacts:
-        weights = _weights(artifact, runner.result(f"compile {artifact.name}"))
+        weights = _weights(artifact, runner.result(artifact.compile_action))
         files += weights
         names = tuple(w.path_in_bundle for w in weights)
-        artifacts.append(BundleArtifact(artifact.name, artifact.settings.format, artifact.scheme, names))
+        artifacts.append(BundleArtifact(artifact.name, artifact.format, artifact.scheme, names))
+    for engine in plan.engines:
+        told = finalize_files(engine, runner.result(engine.prove_action))
+        files += [_small(folder, name, data, "code") for name, data in sorted(told.items())]
     content = _content(plan, tuple(files), tuple(artifacts), proofs, deployment)
     info = write_bundle(content, destination, key=keys.bundle, report=runner.report, archive=archive)
     write_file(report_path(destination), page)
@@ -149,10 +153,10 @@ def _small(folder: Path, name: str, data: bytes, kind: MediaKind) -> BundleFile:
     return BundleFile(name, path, kind, sha256_bytes(data), len(data))
 
 
-def _weights(artifact: GgufPlan, compiled: Result) -> list[BundleFile]:
+def _weights(artifact: PlannedArtifact, compiled: Result) -> list[BundleFile]:
     by_name = {f.name: f for f in compiled.files}
     return [
-        BundleFile(f"{artifact.settings.format}/{name}", compiled.path(name), "weight", f.digest, f.size_bytes)
+        BundleFile(f"{artifact.format}/{name}", compiled.path(name), "weight", f.digest, f.size_bytes)
         for name in compiled.facts["files"]
         if (f := by_name[name])
     ]
@@ -183,7 +187,7 @@ def _content(
         deployment={name: emitted.facts for name, emitted in deployment.items()},
         proofs=tuple(p.model_dump(mode="json") for p in proofs),
         not_verified=tuple(not_verified[k] for k in sorted(not_verified)),
-        tools=made_with(),
+        tools=made_with(plan.actions),
         inputs=_texts(plan),
         development_key=plan.signer.is_development,
     )
@@ -202,14 +206,14 @@ def _texts(plan: Plan) -> dict[str, str]:
 def _model_facts(plan: Plan) -> dict[str, object]:
     first = plan.artifacts[0]
     return {
-        "architecture": first.mapped.arch,
-        "kind": first.mapped.kind,
-        "format": first.settings.format,
+        "architecture": first.facts.architecture,
+        "kind": first.facts.kind,
+        "format": first.format,
         "parameters": sum(t.elements for t in plan.source.header.tensors.values()),
         "precision": sorted({str(t.dtype) for t in plan.source.header.tensors.values()})[0].lower(),
         "quantization": first.scheme,
         "context": first.summary.context,
-        "trained_context": first.mapped.shape.context_length,
-        "embedding_length": first.mapped.shape.n_embd,
-        "vocabulary": first.vocabulary.n_tokens,
+        "trained_context": first.facts.trained_context,
+        "embedding_length": first.facts.embedding_length,
+        "vocabulary": first.facts.vocabulary,
     }

@@ -15,13 +15,14 @@ from edgec.source.model import Checkpoint
 from edgec.source.text import read_text
 from edgec.source.unchanged import file_changed, unchanged
 from edgec.store.actions import Result
+from edgec.toolchain.environments import Environment, find_toolchain, install
 
 
 @dataclass
 class StepContext:
     """Hands a step its inputs. `result(name)` runs the action `name` first if its result is not stored.
 
-    `logs`: the folder for the output of processes that fail.
+    `logs`: the folder for the output of processes that fail; `toolchains`: where the tools' environments stand.
     """
 
     plan: Plan
@@ -29,6 +30,7 @@ class StepContext:
     digest_file: Callable[[Path], str]
     result: Callable[[str], Result]
     logs: Path
+    toolchains: Path
     _checkpoint: Checkpoint | None = field(default=None, repr=False)
 
     def checkpoint(self) -> Checkpoint:
@@ -46,6 +48,12 @@ class StepContext:
             else:
                 raise ValueError("a planned source has a folder or a hub repository")
         return self._checkpoint
+
+    def environment(self, name: str) -> Environment:
+        """The toolchain `name`, installed if it is not yet. Raises ToolError when it cannot be."""
+        log = self.logs / f"toolchain-{name}.log"
+        offline = self.plan.source.offline
+        return install(find_toolchain(name), self.toolchains, offline=offline, report=self.report, log=log)
 
     def weights_unchanged(self) -> AbstractContextManager[None]:
         """Read weights within: raises InputError if they are not those the plan was made for, before or afterwards."""

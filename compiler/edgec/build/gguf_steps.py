@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from edgec.build.context import StepContext
+from edgec.build.proofs import PROOF_FILE, refuse_failed
 from edgec.documents.canonical import canonical_json
-from edgec.errors import Diagnostic, ProofError
 from edgec.formats.gguf.compile import compile_together
 from edgec.formats.gguf.imatrix_compute import compute_imatrix
 from edgec.formats.gguf.imatrix_file import Imatrix, read_imatrix
@@ -16,7 +16,7 @@ from edgec.formats.gguf.sink import CompiledGguf, GgufJob
 from edgec.plan.gguf import GgufPlan
 from edgec.plan.model import Action
 from edgec.prove.gguf import prove_gguf
-from edgec.prove.model import Check, Proof, TensorError
+from edgec.prove.model import TensorError
 from edgec.prove.subject import Subject
 from edgec.source.place import placed_in
 from edgec.source.unchanged import file_changed
@@ -24,7 +24,6 @@ from edgec.store.actions import Result, Workspace
 from edgec.store.atomic import write_file
 
 IMATRIX_FILE = "imatrix.gguf"
-PROOF_FILE = "proof.json"
 
 
 def run_compiles(context: StepContext, works: Sequence[tuple[Action, Workspace]]) -> dict[str, Result]:
@@ -38,9 +37,9 @@ def run_compiles(context: StepContext, works: Sequence[tuple[Action, Workspace]]
 
 def _job(context: StepContext, action: Action, work: Workspace) -> GgufJob:
     if action.kind == "reference":
-        artifact = next(a for a in context.plan.artifacts if a.reference_action == action.name)
+        artifact = next(a for a in context.plan.ggufs if a.reference_action == action.name)
         return GgufJob(artifact.reference, work.folder, None, action.name)
-    artifact = context.plan.artifact(action.name.removeprefix("compile "))
+    artifact = next(a for a in context.plan.ggufs if a.compile_action == action.name)
     return GgufJob(artifact.layout, work.folder, _imatrix(context, action, artifact), action.name)
 
 
@@ -83,17 +82,17 @@ def run_imatrix(context: StepContext, action: Action, work: Workspace) -> Result
 
 def _calibration(context: StepContext, action: Action) -> str:
     """The calibration text of the artifact that needs this importance matrix."""
-    for artifact in context.plan.artifacts:
+    for artifact in context.plan.ggufs:
         imatrix = artifact.settings.quantize.imatrix
-        if action.name in context.plan.action(f"compile {artifact.name}").needs and imatrix is not None:
+        if action.name in context.plan.action(artifact.compile_action).needs and imatrix is not None:
             return imatrix.calibration or ""
     raise ValueError(f"no artifact needs {action.name}")
 
 
 def run_prove(context: StepContext, action: Action, work: Workspace) -> Result:
     """Proves a compiled GGUF against the unquantized model. Raises ProofError (and stores nothing) on a miss."""
-    artifact = context.plan.artifact(action.name.removeprefix("prove "))
-    compiled = context.result(f"compile {artifact.name}")
+    artifact = next(a for a in context.plan.ggufs if a.prove_action == action.name)
+    compiled = context.result(artifact.compile_action)
     reference = context.result(artifact.reference_action)
     recipe = context.plan.loaded.recipe
     held_out = recipe.prove.held_out
@@ -123,40 +122,6 @@ def _errors(compiled: Result) -> tuple[TensorError, ...]:
         )
         for t in compiled.facts["tensors"]
     )
-
-
-class QualityError(ProofError):
-    """A proof that missed; carries it for the report."""
-
-    def __init__(self, proof: Proof, *diagnostics: Diagnostic) -> None:
-        super().__init__(*diagnostics)
-        self.proof = proof
-
-
-def refuse_failed(proof: Proof) -> None:
-    """Raises QualityError naming every check that missed its threshold."""
-    missed = [
-        Diagnostic(
-            message=_missed(check),
-            hint=check.hint,
-            place=proof.artifact,
-        )
-        for check in proof.checks
-        if not check.passed
-    ]
-    if missed:
-        raise QualityError(proof, *missed)
-
-
-def _missed(check: Check) -> str:
-    unit = f" {check.unit}" if check.unit else ""
-    detail = f": {check.detail}" if check.detail else ""
-    return f"{check.name} is {check.measured:.5g}{unit}, must be {check.relation} {check.threshold:.5g}{detail}"
-
-
-def load_proof(result: Result) -> Proof:
-    """The proof a `prove` action stored."""
-    return Proof.model_validate_json(result.path(PROOF_FILE).read_bytes())
 
 
 def first_file(result: Result) -> Path:

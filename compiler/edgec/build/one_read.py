@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgec.plan.model import Action
+from edgec.plan.model import PROOFS, Action
 from edgec.plan.plan import Plan
 
 # Kinds of actions that read the whole source.
@@ -32,7 +32,7 @@ def company(plan: Plan, action: Action, stored: Callable[[str], bool]) -> tuple[
 
 def _missing(plan: Plan, stored: Callable[[str], bool]) -> set[str]:
     """The actions that the bundle and its proofs still need, directly or for one another."""
-    wanted = [a.name for a in plan.actions if a.kind in ("prove", "bundle")]
+    wanted = [a.name for a in plan.actions if a.kind in PROOFS or a.kind == "bundle"]
     missing: set[str] = set()
     while wanted:
         name = wanted.pop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from edgec.plan.gguf import GgufPlan
+from edgec.plan.artifact import PlannedArtifact
 from edgec.plan.keys import made_with
 from edgec.plan.plan import Plan
 from edgec.prove.model import Proof
@@ -37,7 +37,7 @@ def report_data(plan: Plan, proofs: tuple[Proof, ...]) -> ReportData:
             licence=identity.licence,
             files=tuple(ReportFile(f.name, f.size_bytes, f.digest) for f in identity.files),
         ),
-        tools=tuple(sorted(made_with().items())),
+        tools=tuple(sorted(made_with(plan.actions).items())),
         description=recipe.description,
         key_fingerprint=plan.signer.fingerprint,
         development_key=plan.signer.is_development,
@@ -47,13 +47,13 @@ def report_data(plan: Plan, proofs: tuple[Proof, ...]) -> ReportData:
     )
 
 
-def _proven(plan: Plan, proofs: tuple[Proof, ...]) -> list[tuple[GgufPlan, Proof]]:
+def _proven(plan: Plan, proofs: tuple[Proof, ...]) -> list[tuple[PlannedArtifact, Proof]]:
     """The artifacts that have a proof: all of them, but for the report of a failed one."""
     by_name = {p.artifact: p for p in proofs}
     return [(a, by_name[a.name]) for a in plan.artifacts if a.name in by_name]
 
 
-def _artifact(plan: Plan, artifact: GgufPlan, proof: Proof) -> ReportArtifact:
+def _artifact(plan: Plan, artifact: PlannedArtifact, proof: Proof) -> ReportArtifact:
     summary = artifact.summary
     fit = summary.fit
     return ReportArtifact(
@@ -76,6 +76,6 @@ def _artifact(plan: Plan, artifact: GgufPlan, proof: Proof) -> ReportArtifact:
             advice=fit.advice,
         ),
         speeds=tuple(ReportSpeed(**asdict(s)) for s in summary.speeds),
-        source_bytes=artifact.reference.size_bytes,
+        source_bytes=artifact.source_bytes,
         notes=summary.notes,
     )

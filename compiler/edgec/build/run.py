@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from edgec.build.context import StepContext
+from edgec.build.engine_steps import run_checkpoint, run_compare, run_export, run_quantize, run_ranges
 from edgec.build.gguf_steps import run_compiles, run_imatrix, run_prove
 from edgec.build.one_read import SOURCE_READERS, company
 from edgec.build.wheels_step import run_wheels
@@ -26,8 +27,13 @@ from edgec.store.actions import ActionStore, Result, Workspace
 Step = Callable[[StepContext, Action, Workspace], Result]
 
 STEPS: Mapping[str, Step] = {
+    "checkpoint": run_checkpoint,
+    "compare": run_compare,
+    "export": run_export,
     "imatrix": run_imatrix,
     "prove": run_prove,
+    "quantize": run_quantize,
+    "ranges": run_ranges,
     "wheels": run_wheels,
 }
 
@@ -44,6 +50,7 @@ class Runner:
     report: Reporter
     digest_file: Callable[[Path], str]
     logs: Path
+    toolchains: Path
     _results: dict[str, Result] = field(default_factory=dict)
     _context: StepContext | None = None
     _held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -55,11 +62,18 @@ class Runner:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._held.close()
 
+    def install_toolchains(self) -> None:
+        """Installs what steps to come run tools in: found out now, not after hours of quantizing. Raises ToolError."""
+        for name in self.plan.toolchains:
+            self.context.environment(name)
+
     @property
     def context(self) -> StepContext:
         """The context the steps of this run share."""
         if self._context is None:
-            self._context = StepContext(self.plan, self.report, self.digest_file, self.result, self.logs)
+            self._context = StepContext(
+                self.plan, self.report, self.digest_file, self.result, self.logs, self.toolchains
+            )
         return self._context
 
     def result(self, name: str) -> Result:

@@ -49,12 +49,15 @@ def _action(action: Action, *, runs: bool) -> str:
     cost = action.cost
     size = f", {mib(cost.output_bytes)}" if cost.output_bytes else ""
     download = f", download {mib(cost.download_bytes)}" if cost.download_bytes else ""
-    return f"{state} {action.name}: {action.reason}{size}{download}"
+    memory = f", {cost.memory_mib} MiB of memory" if action.toolchains or action.kind == "quantize" else ""
+    tools = f", in the toolchain {', '.join(action.toolchains)}" if action.toolchains else ""
+    return f"{state} {action.name}: {action.reason}{size}{download}{memory}{tools}"
 
 
 def _artifact(summary: ArtifactPlan) -> list[str]:
     fit = summary.fit
-    lines = [f"{summary.name}: {mib(summary.output_bytes)} exactly ({', '.join(summary.files)})"]
+    how = "exactly" if summary.is_exact else "at most"
+    lines = [f"{summary.name}: {mib(summary.output_bytes)} {how} ({', '.join(summary.files)})"]
     lines.append("  tensors    " + ", ".join(f"{t} {mib(b)}" for t, b in summary.bytes_by_type.items()))
     lines.append(
         f"  memory     {fit.verdict}: needs {fit.needed_mib:.0f} MiB of {fit.available_mib:.0f} MiB "

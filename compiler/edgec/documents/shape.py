@@ -35,11 +35,13 @@ def model_at(model: type[BaseModel], path: Sequence[Step]) -> type[BaseModel] | 
 
 
 def field_at(model: type[BaseModel], path: Sequence[Step]) -> FieldInfo | None:
-    """The field that `path` ends in; for an item of a list the field of the list."""
+    """The field that `path` ends in; for an item of a list the field of the list, for a union's tag its first one."""
     for end in range(len(path), 0, -1):
-        parent = model_at(model, path[: end - 1])
-        if parent is not None:
-            return keys_of(parent).get(str(path[end - 1]))
+        annotation = _annotation_at(model, path[: end - 1])
+        members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+        for parent in members:
+            if isinstance(parent, type) and issubclass(parent, BaseModel):
+                return keys_of(parent).get(str(path[end - 1]))
     return None
 
 

@@ -48,7 +48,7 @@ def parse(model_class: type[M], marked: MarkedDocument) -> M:
     try:
         model = model_class.model_validate(marked.data(), strict=True)
     except ValidationError as error:
-        mistakes += _diagnostics(model_class, marked, error.errors(include_url=False))
+        mistakes += _diagnostics(model_class, marked, [_at_its_tag(e) for e in error.errors(include_url=False)])
     if mistakes or model is None:
         raise InputError(*ordered(mistakes))
     return model
@@ -75,6 +75,17 @@ def _diagnostics(model_class: type[BaseModel], marked: MarkedDocument, errors: l
         if not _is_broken(place, of_mapping=group[0]["type"] == MISTAKE):
             found += _diagnostic(model_class, marked, place, group)
     return found
+
+
+def _at_its_tag(error: ErrorDetails) -> ErrorDetails:
+    """A mistake in what chooses the member of a union stands at that key, not at the whole mapping."""
+    tag = error.get("ctx", {}).get("discriminator", "").strip("'")
+    match error["type"]:
+        case "union_tag_invalid":
+            return {**error, "loc": (*error["loc"], tag)}
+        case "union_tag_not_found":
+            return {**error, "loc": (*error["loc"], tag), "type": "missing"}
+    return error
 
 
 def _is_broken(place: Place, *, of_mapping: bool) -> bool:

@@ -65,9 +65,6 @@ def word(
     if kind in ("literal_error", "union_tag_invalid"):
         names = f"{context.get('expected', '')}{context.get('expected_tags', '')}"
         return _choice(name, place.node, re.findall(r"'([^']*)'", names))
-    if kind == "union_tag_not_found":
-        tag = str(context.get("discriminator", "")).strip("'")
-        return Wording(f"{name} has no `{tag}`", f"add `{tag}:`")
     if kind == "string_pattern_mismatch":
         return Wording(f"{name} has the wrong form: {value_text(place.node)}", _form(field))
     if kind in ("too_short", "too_long"):

@@ -17,7 +17,7 @@ from edgec.errors import Diagnostic, InputError
 from edgec.plan.deploy import deployment_mistakes
 from edgec.plan.template_check import template_mistake
 from edgec.recipe.load import LoadedRecipe, read_recipe, salvage_recipe
-from edgec.recipe.model import GgufArtifact, Recipe
+from edgec.recipe.model import Artifact, GgufArtifact, Recipe
 from edgec.target.load import load_target
 from edgec.target.model import Runtime, Target
 
@@ -81,6 +81,7 @@ def _found(loaded: LoadedRecipe, target: Target | None) -> Iterator[_Found]:
     if target is not None:
         for number, artifact in enumerate(loaded.recipe.artifacts):
             yield from _target_mistakes(loaded, target, number, artifact)
+        yield from _two_systems(loaded, target)
 
 
 def _file_mistakes(loaded: LoadedRecipe) -> Iterator[_Found]:
@@ -90,6 +91,10 @@ def _file_mistakes(loaded: LoadedRecipe) -> Iterator[_Found]:
     texts: list[tuple[At, str]] = []
     for number, artifact in enumerate(recipe.artifacts):
         base: At = ("artifacts", number)
+        if not isinstance(artifact, GgufArtifact):
+            if artifact.quantize.calibration is not None:
+                texts.append(((*base, "quantize", "calibration"), artifact.quantize.calibration))
+            continue
         imatrix = artifact.quantize.imatrix
         if imatrix is not None and imatrix.calibration is not None:
             texts.append(((*base, "quantize", "imatrix", "calibration"), imatrix.calibration))
@@ -107,15 +112,30 @@ def _file_mistakes(loaded: LoadedRecipe) -> Iterator[_Found]:
 
 
 def _equal_artifacts(loaded: LoadedRecipe) -> Iterator[_Found]:
-    """A file is named after its scheme, so two of one scheme would be one file."""
-    seen: dict[str, int] = {}
+    """Files are named after format and scheme, so two of the same would be one file."""
+    seen: dict[tuple[str, str], int] = {}
     for number, artifact in enumerate(loaded.recipe.artifacts):
         scheme = artifact.quantize.scheme
-        if scheme in seen:
-            message = f"this artifact has the scheme of `artifacts[{seen[scheme]}]`, `{scheme}`"
+        same = (artifact.format, scheme)
+        if same in seen:
+            message = f"this artifact has the scheme of `artifacts[{seen[same]}]`, `{scheme}`"
             hint = "one bundle holds one file per scheme: remove one, or write a second recipe"
             yield _at(loaded, ("artifacts", number, "quantize", "scheme"), message, hint)
-        seen.setdefault(scheme, number)
+        seen.setdefault(same, number)
+
+
+def _two_systems(loaded: LoadedRecipe, target: Target) -> Iterator[_Found]:
+    """A device runs one JetPack, and a bundle is for one device."""
+    first: tuple[str, str] | None = None
+    for number, artifact in enumerate(loaded.recipe.artifacts):
+        software = next((r.software for r in target.runtimes.values() if artifact.format in r.formats), None)
+        if software is None or software.jetpack is None:
+            continue
+        needs = (artifact.format, software.jetpack)
+        first = first or needs
+        if needs[1] != first[1]:
+            message = f"`{needs[0]}` needs JetPack {needs[1]}, and `{first[0]}` in the same bundle JetPack {first[1]}"
+            yield _at(loaded, ("artifacts", number, "format"), message, "write a recipe for each: a device runs one")
 
 
 def _source_mistakes(loaded: LoadedRecipe, relative: str) -> Iterator[_Found]:
@@ -193,7 +213,7 @@ def _looked_up(loaded: LoadedRecipe, at: At, relative: str) -> str:
     return f"check the path; one in a recipe begins at the folder of that recipe (`{loaded.folder}`)"
 
 
-def _target_mistakes(loaded: LoadedRecipe, target: Target, number: int, artifact: GgufArtifact) -> Iterator[_Found]:
+def _target_mistakes(loaded: LoadedRecipe, target: Target, number: int, artifact: Artifact) -> Iterator[_Found]:
     runtimes = {name: r for name, r in target.runtimes.items() if artifact.format in r.formats}
     if not runtimes:
         served = sorted({f for r in target.runtimes.values() for f in r.formats})
@@ -203,14 +223,15 @@ def _target_mistakes(loaded: LoadedRecipe, target: Target, number: int, artifact
     yield from _scheme_mistake(loaded, target, number, artifact, list(runtimes.values()))
     yield from _context_mistake(loaded, target, artifact.format)
     largest = target.storage.max_file_mib
-    if largest is not None and artifact.shard_size_mib is not None and artifact.shard_size_mib > largest:
-        message = f"shards of {artifact.shard_size_mib} MiB are larger than `{target.name}` can hold"
+    shard = artifact.shard_size_mib if isinstance(artifact, GgufArtifact) else None
+    if largest is not None and shard is not None and shard > largest:
+        message = f"shards of {shard} MiB are larger than `{target.name}` can hold"
         hint = f"at most {largest} MiB; {min(largest, target.storage.shard_mib or largest)} is a good value"
         yield _at(loaded, ("artifacts", number, "shard_size_mib"), message, hint)
 
 
 def _scheme_mistake(
-    loaded: LoadedRecipe, target: Target, number: int, artifact: GgufArtifact, runtimes: list[Runtime]
+    loaded: LoadedRecipe, target: Target, number: int, artifact: Artifact, runtimes: list[Runtime]
 ) -> Iterator[_Found]:
     scheme = artifact.quantize.scheme
     if any(scheme in r.schemes for r in runtimes):

@@ -5,31 +5,37 @@ Rule: emitters are named in one place, here; what one of them refuses stands at 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from edgec.deploy.dify import emit as dify
 from edgec.deploy.model import Device, Emitted, Mistake, ServedModel
 from edgec.deploy.triton import emit as triton
-from edgec.documents.canonical import sha256_bytes, sha256_json
+from edgec.deploy.triton.engine_repository import EngineFacts, refuse_engine, trtllm_repository
+from edgec.documents.canonical import sha256_json
 from edgec.errors import Diagnostic, InputError
-from edgec.plan.gguf import GgufPlan
+from edgec.plan.artifact import PlannedArtifact
+from edgec.plan.engine_model import EnginePlan
 from edgec.plan.keys import model_key
+from edgec.prove.decoder_pair.reference import end_tokens
 from edgec.prove.generate import special_token_texts
 from edgec.recipe.load import LoadedRecipe
-from edgec.recipe.model import Imatrix
+from edgec.recipe.package import TritonPackage
 from edgec.source.model import CheckpointHeader
-from edgec.source.text import read_text
 from edgec.target.model import Target
 
-# llama.cpp's numbers of pooling types; an encoder without one is served with the mean.
-_POOLING = {0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
 _NO_SERVERS = ("wasm32",)
+# Formats that Triton has a backend for, and those whose server speaks OpenAI's API, as Dify wants it.
+_TRITON_FORMATS = ("gguf", "trtllm")
+_OPENAI_FORMATS = ("gguf",)
+# Where `edgec device finalize` puts engines when its state is kept in /var/lib (XDG_STATE_HOME).
+_ENGINES = "/var/lib/edgec/engines"
+_FIRST = "put an artifact with `format: gguf` first: Triton and Dify serve the first"
 
 
 def deployment_mistakes(loaded: LoadedRecipe) -> Iterator[Mistake]:
     """What is wrong with `package:` as far as the documents show."""
+    yield from _unserved(loaded)
     package = loaded.recipe.package
     if package.triton is not None:
         yield from triton.check(package.triton, loaded.recipe)
@@ -37,22 +43,38 @@ def deployment_mistakes(loaded: LoadedRecipe) -> Iterator[Mistake]:
         yield from dify.check(package.dify, loaded.recipe, loaded.resolve)
 
 
+def _unserved(loaded: LoadedRecipe) -> Iterator[Mistake]:
+    """What is asked for and cannot serve the first artifact. A Triton repository nobody asked for is just left out."""
+    package, served = loaded.recipe.package, loaded.recipe.artifacts[0].format
+    is_written = "triton" in loaded.recipe.package.model_fields_set and package.triton is not None
+    if is_written and served not in _TRITON_FORMATS:
+        yield Mistake(("package", "triton"), f"Triton has no backend for `{served}`", f"remove `triton`, or {_FIRST}")
+    if package.dify is not None and served not in _OPENAI_FORMATS:
+        message = f"Dify talks to servers with OpenAI's API, and an engine made of `{served}` has none"
+        yield Mistake(("package", "dify"), message, f"remove `dify`, or {_FIRST}")
+
+
 def plan_deployment(
-    loaded: LoadedRecipe, target: Target, header: CheckpointHeader, artifacts: tuple[GgufPlan, ...]
+    loaded: LoadedRecipe, target: Target, header: CheckpointHeader, artifacts: Sequence[PlannedArtifact]
 ) -> dict[str, Emitted]:
     """What each emitter makes of the recipe's first artifact, by the emitter's name. Raises InputError."""
     package = loaded.recipe.package
     model = served_model(loaded, target, header, artifacts[0])
     mistakes: list[Mistake] = []
     emitted: dict[str, Emitted] = {}
-    if package.triton is not None and model.device.arch not in _NO_SERVERS:
+    wants_triton = (
+        package.triton is not None and model.device.arch not in _NO_SERVERS and model.format in _TRITON_FORMATS
+    )
+    if wants_triton and package.triton is not None:
         mistakes += triton.refuse(package.triton, model)
+        if isinstance(artifacts[0], EnginePlan):
+            mistakes += refuse_engine(package.triton, model)
     if package.dify is not None:
         mistakes += dify.refuse(package.dify, model, loaded.resolve)
     if mistakes:
         raise InputError(*(Diagnostic(m.message, m.hint, loaded.marked.place(*m.at).span) for m in mistakes))
-    if package.triton is not None and model.device.arch not in _NO_SERVERS:
-        emitted["triton"] = triton.emit(package.triton, model)
+    if wants_triton and package.triton is not None:
+        emitted["triton"] = _triton(package.triton, model, header, artifacts[0])
     if package.dify is not None:
         emitted["dify"] = dify.emit(package.dify, model, loaded.resolve)
     if len(artifacts) > 1:
@@ -61,30 +83,49 @@ def plan_deployment(
     return emitted
 
 
-def served_model(loaded: LoadedRecipe, target: Target, header: CheckpointHeader, artifact: GgufPlan) -> ServedModel:
+def _triton(
+    settings: TritonPackage, model: ServedModel, header: CheckpointHeader, artifact: PlannedArtifact
+) -> Emitted:
+    if not isinstance(artifact, EnginePlan):
+        return triton.emit(settings, model)
+    limits = artifact.limits
+    ends = end_tokens(header.config, header.files)
+    engine = EngineFacts(
+        version=artifact.backend.version,
+        path=f"{_ENGINES}/{model.name}/{artifact.name}/current/engine",
+        max_batch_size=limits.batch,
+        max_seq_len=limits.context,
+        kv_cache_tokens=limits.kv_cache_tokens or limits.batch * limits.context,
+        end_id=ends[0] if ends else -1,
+        pad_id=ends[0] if ends else 0,
+    )
+    return trtllm_repository(settings, model, engine, tokenizer=header.files["tokenizer.json"])
+
+
+def served_model(
+    loaded: LoadedRecipe, target: Target, header: CheckpointHeader, artifact: PlannedArtifact
+) -> ServedModel:
     """The facts about `artifact` that a deployment rests on."""
-    recipe = loaded.recipe
-    metadata = {entry.key: entry.value for entry in artifact.mapped.metadata}
-    pooling = metadata.get(f"{artifact.mapped.arch}.pooling_type", 1)
-    fit = artifact.summary.fit
+    recipe, facts, fit = loaded.recipe, artifact.facts, artifact.summary.fit
     return ServedModel(
         name=recipe.name,
         version=recipe.version,
-        title=str(metadata.get("general.name", recipe.name)),
+        title=facts.title or recipe.name,
         description=recipe.description,
         licence=header.identity.licence,
-        kind=artifact.mapped.kind,
-        format=artifact.settings.format,
+        kind=facts.kind,
+        format=artifact.format,
         scheme=artifact.scheme,
-        weights=_weights(loaded, header, artifact),
-        files=tuple(f"{artifact.settings.format}/{file}" for file in artifact.summary.files),
-        architecture=artifact.mapped.arch,
+        # Not of names, versions or tools: vectors that are kept stay good when only those change.
+        weights=sha256_json({"source": model_key(header.identity), **artifact.numbers}),
+        files=tuple(f"{artifact.format}/{file}" for file in artifact.summary.files),
+        architecture=facts.architecture,
         parameters=sum(t.elements for t in header.tensors.values()),
         context=artifact.summary.context,
         batch=recipe.batch,
-        embedding_length=artifact.mapped.shape.n_embd,
-        pooling=None if artifact.mapped.kind == "decoder" else _POOLING[int(pooling)],  # type: ignore[arg-type]
-        chat_template=artifact.vocabulary.chat_template,
+        embedding_length=facts.embedding_length,
+        pooling=facts.pooling,
+        chat_template=facts.chat_template,
         special_texts=special_token_texts(header.files),
         device=Device(
             name=target.name,
@@ -95,29 +136,3 @@ def served_model(loaded: LoadedRecipe, target: Target, header: CheckpointHeader,
             needed_mib=fit.needed_mib,
         ),
     )
-
-
-def _weights(loaded: LoadedRecipe, header: CheckpointHeader, artifact: GgufPlan) -> str:
-    """`sha256:<hex>` of all that decides what the model computes: the checkpoint and how it is quantized.
-
-    Not of names, versions or tools: vectors that are kept stay good when only those change.
-    """
-    quantize = artifact.settings.quantize
-    return sha256_json(
-        {
-            "source": model_key(header.identity),
-            "architecture": loaded.recipe.source.architecture,
-            "pre_tokenizer": artifact.settings.tokenizer.pre,
-            "scheme": quantize.scheme,
-            "overrides": [[o.tensors, o.type] for o in quantize.overrides],
-            "imatrix": None if quantize.imatrix is None else _imatrix(loaded, quantize.imatrix),
-        }
-    )
-
-
-def _imatrix(loaded: LoadedRecipe, imatrix: Imatrix) -> dict[str, Any]:
-    """An importance matrix by the content that it is made of."""
-    if imatrix.calibration is None:
-        return {"file": sha256_bytes(loaded.resolve(imatrix.file or "").read_bytes())}
-    text = read_text(loaded.resolve(imatrix.calibration), "calibration text")
-    return {"calibration": sha256_bytes(text.encode()), "max_tokens": imatrix.max_tokens}

@@ -13,7 +13,7 @@ from typing import Any
 import edgec
 from edgec.documents.canonical import sha256_json
 from edgec.documents.files import is_file
-from edgec.plan.keys import builder_platform, made_with, source_key
+from edgec.plan.keys import builder_platform, every_tool, source_key
 from edgec.plan.plan import PlannedSource, Signer
 from edgec.recipe.load import LoadedRecipe
 from edgec.target.model import Target
@@ -38,7 +38,7 @@ def build_fingerprint(
             "source": source_key(source.header.identity),
             "identity": [source.header.identity.uri, source.header.identity.licence],
             "signers": [None if s is None else [s.fingerprint, s.is_development] for s in signers],
-            "tools": made_with(),
+            "tools": every_tool(),
             "platform": builder_platform(),
             "code": _code(),
         }

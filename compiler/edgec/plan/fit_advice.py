@@ -20,7 +20,11 @@ _SMALLEST_CONTEXT = 512
 _BITS_PER_WEIGHT = {
     "q8_0": 8.5008, "q6_k": 6.5633, "q5_k_m": 5.7036, "q5_k_s": 5.5704, "q4_k_m": 4.8944, "q4_k_s": 4.6672,
     "iq4_xs": 4.4597, "q3_k_m": 3.9960, "q2_k": 3.1593,
+    # Engines: of the layers, with a scale per row or per group of 128.
+    "int8_wo": 8.01, "int8_sq": 8.01, "int4_awq": 4.125,
 }  # fmt: skip
+# Bits of an element in the files of engines, whose scales are tensors of their own.
+_ENGINE_BITS = {"i8": 8, "i4": 4}
 
 
 class Need(Protocol):
@@ -170,9 +174,12 @@ def _smaller_scheme(
 
 
 def _elements(bytes_by_type: Mapping[str, int]) -> int | None:
-    """Weights in the model; None when a type is not one of GGUF's."""
+    """Weights in the model; None when a type is not known."""
     total = 0
     for name, size in bytes_by_type.items():
+        if name in _ENGINE_BITS:
+            total += size * 8 // _ENGINE_BITS[name]
+            continue
         try:
             block = TensorType.of_label(name)
         except KeyError:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
+from edgec.documents.canonical import sha256_bytes
 from edgec.documents.wording import listed
 from edgec.errors import Diagnostic, InputError, Span
 from edgec.formats.gguf.architectures import map_model
@@ -13,12 +15,13 @@ from edgec.formats.gguf.layout import GgufLayout, plan_layout
 from edgec.formats.gguf.model import MappedModel, ModelKind, Vocabulary
 from edgec.formats.gguf.vocabulary import map_vocabulary
 from edgec.formats.gguf.vocabulary.names import missing_for_name
+from edgec.plan.artifact import ModelFacts, PlannedArtifact, artifact_name
 from edgec.plan.fit import predict_fit
 from edgec.plan.model import ArtifactPlan, Speed
 from edgec.plan.speed import kv_read_per_token, predict_speed, weights_read_per_token
 from edgec.plan.template_check import require_working_template
 from edgec.recipe.load import LoadedRecipe
-from edgec.recipe.model import GgufArtifact
+from edgec.recipe.model import GgufArtifact, Imatrix
 from edgec.source.model import CheckpointHeader
 from edgec.source.text import read_text
 from edgec.target.model import Runtime, Target
@@ -30,6 +33,8 @@ _PLACES: Mapping[str | None, tuple[str | int, ...]] = {
     "source.architecture": ("source", "architecture"),
     "tokenizer.pre": ("tokenizer", "pre"),
 }
+# llama.cpp's numbers of pooling types; an encoder without one is served with the mean.
+_POOLING = {0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
 _DECODER_ONLY = ("max_kl", "min_top1", "max_perplexity_ratio")
 _ENCODER_ONLY = ("min_cosine",)
 _RERANKER_ONLY = ("max_score_error",)
@@ -47,24 +52,38 @@ _TOKEN_EMBEDDING = "token_embd.weight"  # noqa: S105 (a tensor's name)
 
 
 @dataclass(frozen=True)
-class GgufPlan:
+class GgufPlan(PlannedArtifact):
     """One GGUF to be: how the model maps, where every byte will lie, and what is predicted of it on the target.
 
     `layout` is the artifact's, `reference` that of the unquantized GGUF its quality is compared with.
     """
 
-    name: str
     settings: GgufArtifact
     mapped: MappedModel
     vocabulary: Vocabulary
     layout: GgufLayout
     reference: GgufLayout
-    summary: ArtifactPlan
 
     @property
-    def scheme(self) -> str:
-        """The quantization scheme, as recipes spell it."""
-        return self.settings.quantize.scheme
+    def source_bytes(self) -> int:
+        """Bytes of the unquantized GGUF."""
+        return self.reference.size_bytes
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What llama.cpp knows of the model."""
+        metadata = {entry.key: entry.value for entry in self.mapped.metadata}
+        pooling = metadata.get(f"{self.mapped.arch}.pooling_type", 1)
+        return ModelFacts(
+            title=str(metadata.get("general.name", "")),
+            architecture=self.mapped.arch,
+            kind=self.mapped.kind,
+            trained_context=self.mapped.shape.context_length,
+            embedding_length=self.mapped.shape.n_embd,
+            vocabulary=self.vocabulary.n_tokens,
+            pooling=None if self.mapped.kind == "decoder" else _POOLING[int(pooling)],  # type: ignore[arg-type]
+            chat_template=self.vocabulary.chat_template,
+        )
 
     @property
     def reference_action(self) -> str:
@@ -72,14 +91,15 @@ class GgufPlan:
         return f"reference-{self.reference.digest[7:13]}"
 
 
-def plan_gguf(loaded: LoadedRecipe, target: Target, header: CheckpointHeader, index: int, name: str) -> GgufPlan:
-    """Plans the GGUF that is the recipe's artifact number `index`, to be called `name`.
+def plan_gguf(
+    loaded: LoadedRecipe, target: Target, header: CheckpointHeader, artifact: GgufArtifact, index: int
+) -> GgufPlan:
+    """Plans the GGUF that is the recipe's artifact number `index`.
 
     Raises InputError when the architecture, the tokenizer or a tensor is not supported.
     """
-    artifact = loaded.recipe.artifacts[index]
-    with _placed(loaded, index):
-        mapped, vocabulary = _model(loaded, header, index)
+    with _placed(loaded, artifact, index):
+        mapped, vocabulary = _model(loaded, header, artifact)
         layout = plan_layout(
             mapped,
             vocabulary,
@@ -92,15 +112,45 @@ def plan_gguf(loaded: LoadedRecipe, target: Target, header: CheckpointHeader, in
         )
     reference = plan_layout(mapped, vocabulary, header.tensors, scheme="source", name="reference")
     summary = replace(
-        _summary(loaded, target, artifact, mapped, layout), name=name, notes=(*mapped.notes, *vocabulary.notes)
+        _summary(loaded, target, artifact, mapped, layout),
+        name=artifact_name(artifact),
+        notes=(*mapped.notes, *vocabulary.notes),
     )
-    return GgufPlan(name, artifact, mapped, vocabulary, layout, reference, summary)
+    return GgufPlan(
+        name=summary.name,
+        summary=summary,
+        numbers=_numbers(loaded, artifact),
+        settings=artifact,
+        mapped=mapped,
+        vocabulary=vocabulary,
+        layout=layout,
+        reference=reference,
+    )
 
 
-def _model(loaded: LoadedRecipe, header: CheckpointHeader, index: int) -> tuple[MappedModel, Vocabulary]:
+def _numbers(loaded: LoadedRecipe, artifact: GgufArtifact) -> dict[str, Any]:
+    quantize = artifact.quantize
+    return {
+        "architecture": loaded.recipe.source.architecture,
+        "pre_tokenizer": artifact.tokenizer.pre,
+        "scheme": quantize.scheme,
+        "overrides": [[o.tensors, o.type] for o in quantize.overrides],
+        "imatrix": None if quantize.imatrix is None else _imatrix(loaded, quantize.imatrix),
+    }
+
+
+def _imatrix(loaded: LoadedRecipe, imatrix: Imatrix) -> dict[str, Any]:
+    """An importance matrix by the content that it is made of."""
+    if imatrix.calibration is None:
+        return {"file": sha256_bytes(loaded.resolve(imatrix.file or "").read_bytes())}
+    text = read_text(loaded.resolve(imatrix.calibration), "calibration text")
+    return {"calibration": sha256_bytes(text.encode()), "max_tokens": imatrix.max_tokens}
+
+
+def _model(loaded: LoadedRecipe, header: CheckpointHeader, artifact: GgufArtifact) -> tuple[MappedModel, Vocabulary]:
     """The checkpoint as llama.cpp will know it, with what the recipe says about it checked."""
     recipe = loaded.recipe
-    tokenizer = recipe.artifacts[index].tokenizer
+    tokenizer = artifact.tokenizer
     mapped = map_model(header, name=recipe.name, architecture=recipe.source.architecture)
     _refuse_thresholds(loaded, mapped)
     own = tokenizer.chat_template
@@ -114,7 +164,7 @@ def _model(loaded: LoadedRecipe, header: CheckpointHeader, index: int) -> tuple[
     )
     _refuse_name(loaded, vocabulary)
     if mapped.kind == "decoder":
-        _try_template(loaded, header, index, vocabulary)
+        _try_template(loaded, header, artifact, vocabulary)
     return mapped, vocabulary
 
 
@@ -132,29 +182,31 @@ def _refuse_name(loaded: LoadedRecipe, vocabulary: Vocabulary) -> None:
         )
 
 
-def _try_template(loaded: LoadedRecipe, header: CheckpointHeader, index: int, vocabulary: Vocabulary) -> None:
-    own = loaded.recipe.artifacts[index].tokenizer.chat_template
+def _try_template(
+    loaded: LoadedRecipe, header: CheckpointHeader, artifact: GgufArtifact, vocabulary: Vocabulary
+) -> None:
+    own = artifact.tokenizer.chat_template
     place = vocabulary.chat_template_file if own is None else str(loaded.resolve(own))
     if vocabulary.chat_template is not None:
         require_working_template(vocabulary.chat_template, header.files, place)
 
 
 @contextlib.contextmanager
-def _placed(loaded: LoadedRecipe, index: int) -> Iterator[None]:
+def _placed(loaded: LoadedRecipe, artifact: GgufArtifact, index: int) -> Iterator[None]:
     """Gives mistakes of the layout that have no place the line of the recipe that asked for it."""
     try:
         yield
     except InputError as error:
-        raise InputError(*(_at_line(d, loaded, index) for d in error.diagnostics)) from error
+        raise InputError(*(_at_line(d, loaded, artifact, index) for d in error.diagnostics)) from error
 
 
-def _at_line(mistake: Diagnostic, loaded: LoadedRecipe, index: int) -> Diagnostic:
+def _at_line(mistake: Diagnostic, loaded: LoadedRecipe, artifact: GgufArtifact, index: int) -> Diagnostic:
     if mistake.span is None and mistake.place in _PLACES:
         return replace(mistake, place=None, span=_line(loaded, index, _PLACES[mistake.place]))
     if mistake.span is not None or mistake.place is not None:
         return mistake
     where: tuple[str | int, ...] = ("shard_size_mib",) if "shard" in mistake.message else ()
-    for number, override in enumerate(loaded.recipe.artifacts[index].quantize.overrides):
+    for number, override in enumerate(artifact.quantize.overrides):
         if override.tensors in mistake.message:
             where = ("quantize", "overrides", number, "tensors")
     return replace(mistake, span=_line(loaded, index, ("artifacts", index, *where)))

@@ -6,13 +6,15 @@ Rule: a key names its inputs by digest or by the key of the action that makes th
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Any
 
 from edgec import __version__
-from edgec.documents.canonical import sha256_json
+from edgec.documents.canonical import sha256_file, sha256_json
+from edgec.plan.model import Action
 from edgec.source.model import SourceIdentity
+from edgec.toolchain.definition import find_toolchain, toolchains_folder
 
 # Raised when a step of ours starts to give other results for the same settings: older results are then not used.
 REVISIONS: Mapping[str, int] = {
@@ -20,7 +22,12 @@ REVISIONS: Mapping[str, int] = {
     "reference": 1,
     "imatrix": 1,
     "compile": 1,
+    "quantize": 1,
+    "ranges": 1,
+    "export": 1,
+    "checkpoint": 1,
     "prove": 1,
+    "compare": 1,
     "wheels": 1,
     "bundle": 2,
 }
@@ -34,10 +41,17 @@ _TOOLS: Mapping[str, tuple[str, ...]] = {
     "reference": (),
     "imatrix": ("xllamacpp",),
     "compile": ("xllamacpp",),
+    "quantize": ("numba", "numpy", "tokenizers"),
+    "ranges": ("numba", "numpy", "tokenizers"),
+    "export": (),
+    "checkpoint": ("numpy",),
     "prove": ("xllamacpp", "tokenizers"),
+    "compare": ("tokenizers",),
     "wheels": (),
-    "bundle": ("tokenizers", "xllamacpp"),
+    "bundle": (),
 }
+# Kinds whose result does not depend on the machine that makes it.
+_PORTABLE = frozenset({"fetch", "reference", "wheels"})
 
 
 def builder_platform() -> str:
@@ -53,15 +67,28 @@ def tool_versions(kind: str) -> dict[str, str]:
     return {name: version(name) for name in _TOOLS[kind]}
 
 
-def made_with() -> dict[str, str]:
-    """Name to version of everything a bundle says it was made with."""
-    return {"edgec": __version__, **tool_versions("bundle")}
+def made_with(actions: Iterable[Action]) -> dict[str, str]:
+    """Name to version, or to `sha256:<hex>` of a lock, of everything a bundle of these actions was made with."""
+    found: dict[str, str] = {}
+    for action in actions:
+        found |= tool_versions(action.kind)
+        for name in action.toolchains:
+            toolchain = find_toolchain(name)
+            found |= {**toolchain.pinned, f"toolchain {name}": toolchain.lock_digest}
+    return {"edgec": __version__, **dict(sorted(found.items()))}
+
+
+def every_tool() -> dict[str, str]:
+    """All that any action could depend on, by name: for a build's fingerprint."""
+    locks = {path.name: sha256_file(path) for path in sorted(toolchains_folder().glob("*.lock"))}
+    versions = [tool_versions(kind) for kind in _TOOLS]
+    return {"edgec": __version__, **{name: v for found in versions for name, v in found.items()}, **locks}
 
 
 def action_key(kind: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     """The key of an action: `sha256:<hex>`. `settings` must be JSON; `inputs` are digests or keys."""
     tools = tool_versions(kind)
-    bound = builder_platform() if "xllamacpp" in tools else None
+    bound = None if kind in _PORTABLE else builder_platform()
     return sha256_json(
         {
             "kind": kind,

@@ -10,12 +10,15 @@ from pathlib import Path
 
 from edgec.errors import Diagnostic, InputError, Span, ToolError
 from edgec.events import Reporter, silent
-from edgec.plan.actions import ActionGraph
+from edgec.plan.actions import Packaging, plan_actions
 from edgec.plan.deploy import plan_deployment
+from edgec.plan.engine import plan_engine
 from edgec.plan.fit import disk_need
-from edgec.plan.gguf import GgufPlan, plan_gguf
-from edgec.plan.plan import Plan, PlannedSource, Signer
+from edgec.plan.gguf import plan_gguf
+from edgec.plan.graph import ActionGraph
+from edgec.plan.plan import Plan, Planned, PlannedSource, Signer
 from edgec.recipe.load import LoadedRecipe
+from edgec.recipe.model import GgufArtifact
 from edgec.source.hub import HubSource, fetch_header
 from edgec.source.local import open_local
 from edgec.source.place import placed_in
@@ -53,14 +56,16 @@ def make_plan(
     """
     artifacts = _artifacts(loaded, target, source)
     deployment = plan_deployment(loaded, target, source.header, artifacts)
-    graph = ActionGraph(loaded, target, source, store, bundle_stands, signer, deployment, dify_signer)
+    dify = loaded.recipe.package.dify
+    packaging = Packaging(target, signer, dify_signer, deployment, dify is not None and dify.with_wheels)
+    graph = ActionGraph(loaded, source, store, bundle_stands)
     return Plan(
         loaded=loaded,
         target=target,
         source=source,
         artifacts=artifacts,
-        actions=graph.make(artifacts),
-        disk=disk_need(target, bundle_bytes=graph.bundle_bytes(artifacts)),
+        actions=plan_actions(graph, artifacts, packaging),
+        disk=disk_need(target, bundle_bytes=packaging.bundle_bytes(artifacts)),
         bundle_name=bundle_name(loaded, target),
         signer=signer,
         deployment=deployment,
@@ -73,14 +78,19 @@ def bundle_name(loaded: LoadedRecipe, target: Target) -> str:
     return f"{loaded.recipe.name}-{loaded.recipe.version}-{target.name}"
 
 
-def _artifacts(loaded: LoadedRecipe, target: Target, source: PlannedSource) -> tuple[GgufPlan, ...]:
+def _artifacts(loaded: LoadedRecipe, target: Target, source: PlannedSource) -> tuple[Planned, ...]:
     where = str(source.folder) if source.folder is not None else source.hub.repo if source.hub else ""
-    # A checked recipe has one artifact per scheme, so that these names differ.
     with placed_in(where):
-        return tuple(
-            plan_gguf(loaded, target, source.header, index, f"{artifact.format}-{artifact.quantize.scheme}")
-            for index, artifact in enumerate(loaded.recipe.artifacts)
-        )
+        return tuple(_artifact(loaded, target, source, index) for index in range(len(loaded.recipe.artifacts)))
+
+
+def _artifact(loaded: LoadedRecipe, target: Target, source: PlannedSource, index: int) -> Planned:
+    artifact = loaded.recipe.artifacts[index]
+    match artifact:
+        case GgufArtifact():
+            return plan_gguf(loaded, target, source.header, artifact, index)
+        case _:
+            return plan_engine(loaded, target, source.header, artifact, index)
 
 
 def refuse_misfits(plan: Plan) -> None:

@@ -8,6 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+ActionKind = Literal[
+    "fetch", "reference", "imatrix", "compile", "quantize", "ranges", "export", "checkpoint", "prove", "compare",
+    "wheels", "bundle",
+]  # fmt: skip
+# Kinds whose result is a proof: on the artifact's own runtime, or of its bytes in another framework.
+PROOFS: frozenset[ActionKind] = frozenset({"prove", "compare"})
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -24,11 +31,11 @@ class Action:
     """One step. `key` names its result in the store; `needs` are the names of actions that must have run before.
 
     `inputs` are digests, or keys of the actions in `needs`; `settings` is everything else the result depends on. Both
-    are hashed into `key`.
+    are hashed into `key`. `toolchains`: environments it runs tools in; their locks are among the inputs.
     """
 
     name: str
-    kind: Literal["fetch", "reference", "imatrix", "compile", "prove", "wheels", "bundle"]
+    kind: ActionKind
     key: str
     needs: tuple[str, ...]
     inputs: dict[str, str]
@@ -36,6 +43,7 @@ class Action:
     reason: str
     cached: bool
     cost: Cost
+    toolchains: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class ArtifactPlan:
-    """What one artifact will be. `bytes_by_type`: tensor bytes per tensor type; `output_bytes` is exact."""
+    """What one artifact will be. `bytes_by_type`: tensor bytes per tensor type; `output_bytes`: see `is_exact`."""
 
     name: str
     format: str
@@ -113,3 +121,5 @@ class ArtifactPlan:
     fit: Fit
     speeds: tuple[Speed, ...]
     notes: tuple[str, ...] = field(default=())
+    # False where a tool of others writes the files.
+    is_exact: bool = True

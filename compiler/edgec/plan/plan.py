@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgec.deploy.model import Emitted
+from edgec.plan.engine_model import EnginePlan
 from edgec.plan.gguf import GgufPlan
-from edgec.plan.model import Action, DiskNeed
+from edgec.plan.model import PROOFS, Action, DiskNeed
 from edgec.recipe.load import LoadedRecipe
 from edgec.source.hub import HubSource
 from edgec.source.model import CheckpointHeader
 from edgec.target.model import Target
+
+# Every kind of artifact; what they have in common is `PlannedArtifact`.
+Planned = GgufPlan | EnginePlan
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Plan:
     loaded: LoadedRecipe
     target: Target
     source: PlannedSource
-    artifacts: tuple[GgufPlan, ...]
+    artifacts: tuple[Planned, ...]
     actions: tuple[Action, ...]
     disk: DiskNeed
     bundle_name: str
@@ -56,7 +60,7 @@ class Plan:
     def to_run(self) -> tuple[Action, ...]:
         """The actions a build runs, in order: those that are not cached and that a proof or the bundle needs."""
         # A standing bundle is shown with its proofs, so that these are always wanted.
-        wanted = [a.name for a in self.actions if a.kind in ("prove", "bundle")]
+        wanted = [a.name for a in self.actions if a.kind in PROOFS or a.kind == "bundle"]
         found: set[str] = set()
         while wanted:
             action = self.action(wanted.pop())
@@ -75,6 +79,17 @@ class Plan:
         """The action called `name`."""
         return next(a for a in self.actions if a.name == name)
 
-    def artifact(self, name: str) -> GgufPlan:
-        """The artifact called `name`."""
-        return next(a for a in self.artifacts if a.name == name)
+    @property
+    def ggufs(self) -> tuple[GgufPlan, ...]:
+        """The artifacts that are GGUFs."""
+        return tuple(a for a in self.artifacts if isinstance(a, GgufPlan))
+
+    @property
+    def engines(self) -> tuple[EnginePlan, ...]:
+        """The artifacts from which a device builds an engine."""
+        return tuple(a for a in self.artifacts if isinstance(a, EnginePlan))
+
+    @property
+    def toolchains(self) -> tuple[str, ...]:
+        """Names of the toolchains that the actions to run need."""
+        return tuple(dict.fromkeys(name for action in self.to_run for name in action.toolchains))

@@ -17,7 +17,7 @@ _FAMILY = {
     "q8_0": "q8",
     **dict.fromkeys(("f16", "bf16", "fp16"), "f16"),
     **dict.fromkeys(("w8a8", "w8a8_g128", "w8a8_g256", "w8a8_g512"), "w8a8"),
-    **dict.fromkeys(("int4_awq", "int4_gptq"), "int4"),
+    **dict.fromkeys(("int4_awq", "int4_gptq", "int4_rtn", "int4_wo"), "int4"),
 }
 
 # Architectures whose published speeds lie below what their weights explain, and why.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgec.errors import InputError
 from edgec.events import Note, Progress, Reporter
-from edgec.formats.gguf.runtime.client import LlamaProcess, ModelInfo
+from edgec.formats.gguf.runtime.client import LlamaProcess
 from edgec.prove.divergence import Divergence, DivergenceMeter, unigram_perplexity, window_starts
 from edgec.recipe.model import Prove
 
@@ -39,7 +39,18 @@ def cut_windows(llama: LlamaProcess, text: str, settings: Prove, report: Reporte
     """
     info = llama.info()
     tokens = llama.tokenize(text, add_special=True, parse_special=False)
-    size = min(settings.window_tokens, info.n_ctx)
+    bos = info.special.get("bos") if info.add_bos else None
+    return cut_tokens(tokens, settings, report, n_ctx=info.n_ctx, n_vocab=info.n_vocab, bos=bos)
+
+
+def cut_tokens(
+    tokens: Sequence[int], settings: Prove, report: Reporter, *, n_ctx: int, n_vocab: int, bos: int | None
+) -> HeldOut:
+    """The same of a text's token ids. `n_ctx`: the longest window the model can take; `bos`: what it must begin with.
+
+    Models that begin with BOS always do, also in the middle of a text.
+    """
+    size = min(settings.window_tokens, n_ctx)
     if size < settings.window_tokens:
         report(Note(f"the proof uses windows of {size} tokens: the model was trained with no more"))
     starts = window_starts(len(tokens), size, settings.windows)
@@ -50,8 +61,9 @@ def cut_windows(llama: LlamaProcess, text: str, settings: Prove, report: Reporte
         )
     if len(starts) < settings.windows:
         report(Note(f"the held-out text of {len(tokens)} tokens gives {len(starts)} windows, not {settings.windows}"))
-    windows = tuple(_with_bos(tokens[start : start + size], info) for start in starts)
-    return HeldOut(windows, size, unigram_perplexity(tokens, info.n_vocab))
+    cut = (tuple(tokens[start : start + size]) for start in starts)
+    windows = tuple(window if bos is None else (bos, *window[1:]) for window in cut)
+    return HeldOut(windows, size, unigram_perplexity(tokens, n_vocab))
 
 
 def compare_windows(
@@ -80,10 +92,3 @@ def _compare_window(
 def _take(items: Iterator[int], count: int) -> Iterator[int]:
     for _, item in zip(range(count), items, strict=False):
         yield item
-
-
-def _with_bos(window: Sequence[int], info: ModelInfo) -> tuple[int, ...]:
-    """Models that begin with BOS always do, also in the middle of a text."""
-    if info.add_bos and "bos" in info.special:
-        return (info.special["bos"], *window[1:])
-    return tuple(window)

@@ -57,6 +57,14 @@ _DEFAULTS: dict[str, Thresholds] = {
     "iq4_nl": Thresholds(0.09, 0.82, 1.09, 0.97),
     "q3_k_m": Thresholds(0.22, 0.74, 1.22, 0.92),
     "q2_k": Thresholds(0.90, 0.50, 2.20, 0.80),
+    # Of engines that TensorRT builds: decoders, so the cosine has no use. docs/proof.md says where they come from.
+    "fp16": Thresholds(0.002, 0.97, 1.005, 0.9999),
+    "int8_wo": Thresholds(0.01, 0.93, 1.015, 0.999),
+    "int8_sq": Thresholds(0.09, 0.82, 1.09, 0.97),
+    "int4_awq": Thresholds(0.15, 0.78, 1.15, 0.95),
+    "int4_gptq": Thresholds(0.15, 0.78, 1.15, 0.95),
+    "int4_rtn": Thresholds(0.22, 0.74, 1.22, 0.92),
+    "int4_wo": Thresholds(0.50, 0.64, 1.50, 0.85),
 }
 
 # Tensor type: largest error relative to the source's root mean square. About 2.5 times what well-behaved weights show
@@ -64,6 +72,7 @@ _DEFAULTS: dict[str, Thresholds] = {
 _TENSOR_ERRORS = {
     "f32": 0.0001, "f16": 0.01, "bf16": 0.01, "q8_0": 0.02, "q6_k": 0.05, "q5_k": 0.1, "q5_0": 0.12, "q5_1": 0.12,
     "q4_k": 0.2, "q4_0": 0.25, "q4_1": 0.22, "iq4_xs": 0.2, "iq4_nl": 0.2, "q3_k": 0.4, "q2_k": 0.7,
+    "i8": 0.05, "i4": 0.35,
 }  # fmt: skip
 
 

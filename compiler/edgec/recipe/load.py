@@ -30,6 +30,7 @@ _PATH_FIELDS: tuple[tuple[str | None, ...], ...] = (
     ("source", "path"),
     ("artifacts", None, "quantize", "imatrix", "calibration"),
     ("artifacts", None, "quantize", "imatrix", "file"),
+    ("artifacts", None, "quantize", "calibration"),
     ("artifacts", None, "tokenizer", "chat_template"),
     ("prove", "held_out"),
     ("sign", "key"),

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from edgec.documents.shape import InWords
 from edgec.documents.typed import mistake, together
 from edgec.recipe.document import Document, RelativePath, Slug, Version
+from edgec.recipe.engine import EdgeLlmArtifact, TrtLlmArtifact
 from edgec.recipe.package import Package
 
 HubName = Annotated[
@@ -196,6 +197,9 @@ class GgufArtifact(Document):
     )
 
 
+Artifact = Annotated[GgufArtifact | EdgeLlmArtifact | TrtLlmArtifact, Field(discriminator="format")]
+
+
 class Prove(Document):
     """What the proof compares and what it demands. Thresholds left out have defaults per scheme."""
 
@@ -246,7 +250,7 @@ class Recipe(Document):
         "context where that is less.",
     )
     batch: int = Field(1, ge=1, description="Sequences decoded at once on the device.")
-    artifacts: tuple[GgufArtifact, ...] = Field(
+    artifacts: tuple[Artifact, ...] = Field(
         min_length=1, description="The files to make; at least one. Triton and Dify serve the first."
     )
     prove: Prove = Field(Prove(), description="What the proof compares and what it demands.")

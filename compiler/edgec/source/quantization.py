@@ -84,7 +84,8 @@ def _awq(settings: Mapping[str, Any]) -> Quantization:
         layout="awq",
         bits=_four_bits("awq", settings.get("bits", settings.get("w_bit"))),
         group_size=_group_size("awq", settings.get("group_size", settings.get("q_group_size"))),
-        symmetric=not settings.get("zero_point", True),
+        # `symmetric` is edgec's own: its zero points are there, because readers expect them, and are all the middle.
+        symmetric=not settings.get("zero_point", True) or settings.get("symmetric") is True,
     )
 
 

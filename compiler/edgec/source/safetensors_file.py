@@ -128,6 +128,11 @@ class SafetensorsFile:
         with self._lock:
             self._left[name] = 0
 
+    def sync(self) -> None:
+        """Makes what was written so far durable."""
+        with explained(self._path):
+            os.fsync(self._descriptor)
+
     def _pwrite(self, data: bytes | memoryview, offset: int) -> None:
         view = memoryview(data).cast("B")
         while view:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 CACHE_HINT = "set EDGEC_CACHE to a folder you may write to"
+STATE_HINT = "set XDG_STATE_HOME to a folder you may write to: engines and their logs stand there"
 CONFIG_HINT = "set XDG_CONFIG_HOME to a folder you may write to: the signing key is made there"
 
 
@@ -21,6 +22,11 @@ def cache_home(env: Mapping[str, str] | None = None) -> Path:
 def config_home(env: Mapping[str, str] | None = None) -> Path:
     """`$XDG_CONFIG_HOME/edgec`, else `~/.config/edgec`."""
     return _xdg(os.environ if env is None else env, "XDG_CONFIG_HOME", ".config")
+
+
+def state_home(env: Mapping[str, str] | None = None) -> Path:
+    """`$XDG_STATE_HOME/edgec`, else `~/.local/state/edgec`: what a device must not lose, its engines and their logs."""
+    return _xdg(os.environ if env is None else env, "XDG_STATE_HOME", ".local/state")
 
 
 def _xdg(values: Mapping[str, str], name: str, fallback: str) -> Path:

@@ -103,6 +103,17 @@ class Accelerator(_Doc):
     provenance: Provenance
 
 
+class Software(_Doc):
+    """Versions on the device that matter to what is built for it. A device's version agrees if it begins with it."""
+
+    jetpack: str | None = None
+    l4t: str | None = None
+    cuda: str | None = None
+    tensorrt: str | None = None
+    driver_min: str | None = None
+    provenance: Provenance
+
+
 class SpeedModel(_Doc):
     """Decode time per token = t0 + bytes read / effective bandwidth, both as ranges.
 
@@ -150,6 +161,9 @@ class Runtime(_Doc):
     kv_bytes: int = Field(2, gt=0, description="Bytes per element of the KV cache.")
     n_ubatch: int = Field(512, gt=0, description="Physical batch; sizes the compute buffer.")
     speed: tuple[SpeedModel, ...] = Field(min_length=1)
+    software: Software | None = Field(
+        None, description="What the device must run for this runtime, where that is not the profile's `software`."
+    )
     provenance: Provenance = Field(description="Of formats, schemes, repacking, KV type and batch.")
     constant_provenance: Provenance
 
@@ -196,17 +210,6 @@ class PowerMode(_Doc):
     provenance: Provenance
 
 
-class Software(_Doc):
-    """Versions on the device that matter to what is built for it."""
-
-    jetpack: str | None = None
-    l4t: str | None = None
-    cuda: str | None = None
-    tensorrt: str | None = None
-    driver_min: str | None = None
-    provenance: Provenance
-
-
 class Target(_Doc):
     """A device profile."""
 
@@ -223,6 +226,10 @@ class Target(_Doc):
     storage: Storage
     browser: Browser | None = None
     power_modes: tuple[PowerMode, ...] = ()
+
+    def software_for(self, runtime: str) -> Software | None:
+        """What the device must run for this runtime."""
+        return self.runtimes[runtime].software or self.software
 
     @model_validator(mode="after")
     def _speeds_stay_below_the_memory(self) -> Target:

@@ -43,7 +43,8 @@ class Toolchain:
     """What to install. `python_minors`: the accepted minor versions of Python 3, ascending.
 
     `disk_mib`: needed for the environment and its wheels; `memory_mib`: what its tools need, unless told otherwise.
-    `torch`: the version of the CPU build that is installed first, not by hash; `smoke`: modules that must import.
+    `torch`: the version of the CPU build that is installed first, not by hash; `smoke`: modules that must import;
+    `requirements`: what the lock was made from.
     """
 
     name: str
@@ -55,6 +56,14 @@ class Toolchain:
     disk_mib: int
     memory_mib: int
     torch: str | None = None
+    requirements: tuple[str, ...] = ()
+
+    @property
+    def pinned(self) -> dict[str, str]:
+        """The tools it is made for: name and version of what its document pins, torch among them."""
+        pins = (re.fullmatch(r"([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?==([\w.+-]+)", r) for r in self.requirements)
+        found = {pin[1]: pin[2] for pin in pins if pin is not None}
+        return found if self.torch is None else {**found, "torch": self.torch}
 
     @property
     def python(self) -> str:
@@ -112,6 +121,7 @@ def load_toolchain(path: Path) -> Toolchain:
         disk_mib=document.disk_mib,
         memory_mib=document.memory_mib,
         torch=document.torch,
+        requirements=document.requirements,
     )
 
 

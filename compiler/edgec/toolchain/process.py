@@ -13,10 +13,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from edgec.errors import ToolError
+from edgec.errors import Diagnostic, ToolError
 from edgec.toolchain.memory import oom_kills
 
 _TAIL_LINES = 20
+
+
+class ToolEndedError(ToolError):
+    """A tool that ran and did not end well. `code`: its exit code, negative for a signal, None when it hung.
+
+    `memory`: what tells that memory ran out, as the end of a sentence; empty when nothing does.
+    """
+
+    def __init__(self, *diagnostics: Diagnostic, code: int | None = None, memory: str = "") -> None:
+        super().__init__(*diagnostics)
+        self.code = code
+        self.memory = memory
 
 
 def run_tool(
@@ -48,7 +60,7 @@ def run_tool(
             child.wait()
     if code != 0:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
-        raise _failed(arguments, log, begin, f"{how}{_blame(code, kills)}")
+        raise _failed(arguments, log, begin, how, code=code, blame=_blame(code, kills))
     return _output(log, begin)
 
 
@@ -98,7 +110,11 @@ def _output(log: Path, begin: int) -> str:
     return log.read_bytes()[begin:].decode("utf-8", errors="replace")
 
 
-def _failed(arguments: Sequence[str], log: Path, begin: int, how: str) -> ToolError:
+def _failed(
+    arguments: Sequence[str], log: Path, begin: int, how: str, *, code: int | None = None, blame: str = ""
+) -> ToolEndedError:
     lines = _output(log, begin).splitlines()[-_TAIL_LINES:]
     tail = "".join(f"\n  | {line}" for line in lines)
-    return ToolError.of(f"{Path(arguments[0]).name} {how}{tail}", hint=f"the whole output is in {log}")
+    message = f"{Path(arguments[0]).name} {how}{blame}{tail}"
+    diagnostic = Diagnostic(message, hint=f"the whole output is in {log}")
+    return ToolEndedError(diagnostic, code=code, memory=blame)

@@ -40,7 +40,7 @@ def run_json(
     name = environment.toolchain.name
     need_mib = environment.toolchain.memory_mib if memory_mib is None else memory_mib
     refuse_small_memory(f"the toolchain `{name}`", need_mib)
-    answer = _Answer(f"{name}: {script.stem}", report)
+    answer = Answer(f"{name}: {script.stem}", report)
     variables = {**for_tool(os.environ, str(environment.python.parent)), **(env or {})}
     with in_use(environment):
         run_script(
@@ -49,7 +49,7 @@ def run_json(
     return answer.result(script, log)
 
 
-class _Answer:
+class Answer:
     """What a script has replied so far."""
 
     def __init__(self, action: str, report: Reporter) -> None:

@@ -1,0 +1,142 @@
+"""The recipes for Jetson Orin, built whole on small models of the same architectures from a hub on 127.0.0.1: every
+stage is the real one, but for the vendor's engine build, which only the device can do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import engine_models
+import pytest
+from hub_server import HubServer
+from ruamel.yaml import YAML
+
+from conftest import Shop
+from edgec.bundle.finalize_plan import parse_plan
+from edgec.prove.device_reference import DeviceReference
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+# What of a whole build takes minutes and shows nothing more.
+QUICK = ("--set", "prove.windows=4")
+FEWER = ("--set", "artifacts[0].quantize.max_tokens=2048")
+MODELS: dict[str, Callable[[Path], dict[str, bytes]]] = {
+    "orin-llama3": engine_models.llama3,
+    "orin-llama3-trtllm": engine_models.llama3,
+    "orin-qwen2": engine_models.qwen2,
+    "orin-nano-llama32-1b": engine_models.llama32,
+}
+
+
+@pytest.fixture
+def orin(request: pytest.FixtureRequest, shop: Shop, toolchains_root: Path) -> Iterator[tuple[Path, Shop]]:
+    """A recipe, and a workshop whose hub has a small model under the name and the commit that the recipe has."""
+    path = RECIPES / f"{request.param}.yaml"
+    source = YAML(typ="safe").load(path)["source"]
+    server = HubServer(MODELS[request.param](shop.folder), repo=source["hub"], commit=source["revision"])
+    extra = {"HF_ENDPOINT": server.url, "HF_HOME": str(shop.folder / "hf"), "HF_HUB_OFFLINE": "0"}
+    (shop.folder / "cache").mkdir()
+    (shop.folder / "cache" / "toolchains").symlink_to(toolchains_root)
+    yield path, dataclasses.replace(shop, extra=extra)
+    server.close()
+
+
+def unpacked(shop: Shop, bundle: str) -> Path:
+    """The verified files of a bundle."""
+    done = shop.run("unpack", bundle, shop.folder / "model")
+    assert done.code == 0, done.last
+    return shop.folder / "model"
+
+
+def checks(built: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The checks of the one proof, by name."""
+    (artifact,) = built["artifacts"]
+    return {check["name"]: check for check in artifact["proof"]["checks"]}
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("orin", ["orin-llama3"], indirect=True)
+def test_llama3_by_edge_llm(orin: tuple[Path, Shop]) -> None:
+    recipe, shop = orin
+    built = shop.run("build", recipe, *QUICK, *FEWER)
+    assert built.code == 0, built.last
+    folder = unpacked(shop, built.last["path"])
+    config = json.loads((folder / "edgellm" / "config.json").read_bytes())
+    assert config["edgellm_version"] == "0.11.0"
+    assert (folder / "edgellm" / "model.onnx.data").stat().st_size > 2 << 20
+    plan = parse_plan((folder / "device" / "edgellm-int4_awq.finalize.json").read_bytes(), "plan")
+    assert (plan.requires.sm, plan.requires.l4t, plan.requires.jetpack) == (87, "39.2", "7.2")
+    assert plan.limits.max_context == 4096
+    reference = DeviceReference.model_validate_json((folder / plan.proof.reference).read_bytes())
+    assert all(len(prompt.token_ids) > 0 for prompt in reference.prompts)
+    manifest = json.loads((folder / "edgec-manifest.json").read_bytes())
+    assert {"tensorrt-edgellm", "toolchain edgellm", "toolchain transformers", "torch"} <= manifest["tools"].keys()
+    assert any(n["what"].startswith("engine build") for n in manifest["not_verified"])
+    found = checks(built.last)
+    assert found["KL divergence"]["measured"] < 0.02
+    assert found["tensor errors"]["passed"]
+
+    again = shop.run("build", recipe, *QUICK, *FEWER)
+    assert again.last["cached"] is True
+    assert again.last["wall_s"] < 1
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("orin", ["orin-llama3-trtllm"], indirect=True)
+def test_llama3_by_tensorrt_llm(orin: tuple[Path, Shop]) -> None:
+    recipe, shop = orin
+    built = shop.run("build", recipe, *QUICK)
+    assert built.code == 0, built.last
+    folder = unpacked(shop, built.last["path"])
+    config = json.loads((folder / "trtllm" / "config.json").read_bytes())
+    assert config["quantization"]["quant_algo"] == "W8A16"
+    plan = parse_plan((folder / "device" / "trtllm-int8_wo.finalize.json").read_bytes(), "plan")
+    command = " ".join(plan.build.command)
+    assert "--max_batch_size 8 --max_input_len 512 --max_seq_len 768" in command
+    assert plan.requires.jetpack == "6.1"
+    ensemble = (folder / "triton" / "models" / "tensorrt_llm" / "config.pbtxt").read_text()
+    assert "/var/lib/edgec/engines/llama-3-8b-instruct-trtllm/trtllm-int8_wo/current/engine" in ensemble
+    assert 0 < checks(built.last)["KL divergence"]["measured"] < 0.001
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("orin", ["orin-qwen2"], indirect=True)
+def test_qwen2_by_edge_llm(orin: tuple[Path, Shop]) -> None:
+    recipe, shop = orin
+    built = shop.run("build", recipe, *QUICK, *FEWER)
+    assert built.code == 0, built.last
+    assert checks(built.last)["KL divergence"]["measured"] < 0.02
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("orin", ["orin-nano-llama32-1b"], indirect=True)
+def test_llama32_in_int8_by_edge_llm(orin: tuple[Path, Shop]) -> None:
+    recipe, shop = orin
+    built = shop.run("build", recipe, *QUICK, *FEWER)
+    assert built.code == 0, built.last
+    assert checks(built.last)["KL divergence"]["measured"] < 0.02
+
+
+@pytest.mark.parametrize("orin", list(MODELS), indirect=True)
+def test_recipes_plan_from_headers(orin: tuple[Path, Shop]) -> None:
+    recipe, shop = orin
+    planned = shop.run("plan", recipe)
+    assert planned.code == 0, planned.last
+    (artifact,) = planned.last["artifacts"]
+    (speed,) = artifact["speeds"]
+    assert artifact["fit"]["verdict"] == "fits"
+    assert 0 < speed["low_tok_s"] < speed["high_tok_s"]
+    assert speed["provenance"]
+
+
+@pytest.mark.parametrize("orin", ["orin-llama3"], indirect=True)
+@pytest.mark.parametrize("scheme", ["fp8", "nvfp4"])
+def test_what_orin_has_no_units_for_is_refused(orin: tuple[Path, Shop], scheme: str) -> None:
+    recipe, shop = orin
+    refused = shop.run("build", recipe, "--set", f"artifacts[0].quantize.scheme={scheme}")
+    assert refused.code == 2
+    (mistake,) = [d for d in refused.last["diagnostics"] if scheme.upper() in d["message"]]
+    assert "use int4_awq" in mistake["message"]

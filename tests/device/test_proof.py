@@ -1,0 +1,57 @@
+"""How an engine's answers become checks: the reference's own comparison, and what was not given is told."""
+
+from __future__ import annotations
+
+import pytest
+from device_case import WEIGHTS, reference
+from recorded_builder import continuation
+
+from edgec.device.proof import RunnerAnswer, compare
+from edgec.errors import ProofError
+from edgec.prove.device_reference import EngineAnswer
+
+
+def answers(weights: bytes = WEIGHTS, *, logits: bool = True) -> RunnerAnswer:
+    made = []
+    for prompt in reference(WEIGHTS).prompts:
+        found = continuation(weights, list(prompt.token_ids), 5)
+        tokens = tuple(next(iter(d)) for d in found)
+        made.append(EngineAnswer(token_ids=tokens, log_probabilities=tuple(found) if logits else None))
+    return RunnerAnswer(runtime="a toy", answers=tuple(made), prompt_tokens=(3, 3, 3))
+
+
+def test_the_same_answers_pass() -> None:
+    proof = compare(reference(WEIGHTS), answers())
+    proof.require_passed()
+    assert [check.name for check in proof.checks] == [
+        "device: prompts read as recorded",
+        "device: prompts answered",
+        "device: greedy tokens",
+        "device: log probabilities",
+    ]
+    assert proof.not_verified == ()
+
+
+def test_other_answers_fail_with_all_checks_in_the_error() -> None:
+    proof = compare(reference(WEIGHTS), answers(WEIGHTS[1:]))
+    with pytest.raises(ProofError) as caught:
+        proof.require_passed()
+    assert "device: greedy tokens" in str(caught.value)
+    assert len(caught.value.data["checks"]) == 4
+
+
+def test_missing_logits_are_not_verified() -> None:
+    proof = compare(reference(WEIGHTS), answers(logits=False))
+    assert [(n.what, n.why) for n in proof.not_verified] == [("logits", "the runtime gave no log probabilities")]
+
+
+def test_another_number_of_prompt_tokens_is_a_failure() -> None:
+    other = answers().model_copy(update={"prompt_tokens": (3, 4, 3)})
+    with pytest.raises(ProofError, match="p1: 4 instead of 3"):
+        compare(reference(WEIGHTS), other).require_passed()
+
+
+def test_too_few_answers_are_no_proof() -> None:
+    short = answers().model_copy(update={"answers": answers().answers[:2]})
+    with pytest.raises(ProofError, match="answered 2 of 3 prompts"):
+        compare(reference(WEIGHTS), short)
