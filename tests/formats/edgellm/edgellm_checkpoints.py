@@ -8,12 +8,18 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgec.events import Event
+from edgec.formats.edgellm.export import EdgeLlmExport
+from edgec.formats.edgellm.layout import EdgeLlmLayout
+from edgec.source.local import open_local
+from edgec.source.model import Checkpoint
 from edgec.source.safetensors_file import SafetensorsFile, TensorSpec, plan_safetensors
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -182,28 +188,29 @@ def as_gptq(tensors: Arrays) -> Arrays:
     return out
 
 
-def as_smoothquant(tensors: Arrays, seed: int = 1) -> Arrays:
+def as_smoothquant(tensors: Arrays) -> Arrays:
     """The same model in modelopt's INT8 SmoothQuant layout, with smoothing factors that are not all one."""
-    rng = np.random.default_rng(seed)
     out: Arrays = {}
     for name, weight in tensors.items():
         if not is_linear(name):
             out[name] = weight
             continue
         at = name.removesuffix(".weight")
-        # q, k and v multiply the same input, and so do gate and up.
-        shared = {"k_proj": "q_proj", "v_proj": "q_proj", "up_proj": "gate_proj"}
-        part = at.rsplit(".", 1)[1]
-        leader = at.removesuffix(part) + shared.get(part, part)
-        smooth = out.get(f"{leader}.pre_quant_scale")
-        if smooth is None:
-            smooth = rng.uniform(0.5, 2.0, weight.shape[1]).astype(np.float16)
+        smooth, input_scale = _smoothing(at, weight.shape[1])
         smoothed = weight.astype(np.float32) / smooth.astype(np.float32)
         scale = (np.abs(smoothed).max(axis=1) / 127).astype(np.float32)
         out[name] = np.clip(np.rint(smoothed / scale[:, None]), -127, 127).astype(np.int8)
-        out |= {f"{at}.weight_scale": scale, f"{at}.pre_quant_scale": smooth}
-        out[f"{at}.input_scale"] = out.get(f"{leader}.input_scale", np.float32(rng.uniform(0.01, 0.05)).reshape(()))
+        out |= {f"{at}.weight_scale": scale, f"{at}.pre_quant_scale": smooth, f"{at}.input_scale": input_scale}
     return out
+
+
+def _smoothing(name: str, width: int) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+    """What a linear's input goes through; q, k and v multiply the same input, and so do gate and up."""
+    leader = name
+    for part, first in (("k_proj", "q_proj"), ("v_proj", "q_proj"), ("up_proj", "gate_proj")):
+        leader = leader.replace(part, first)
+    rng = np.random.default_rng(list(leader.encode()))
+    return rng.uniform(0.5, 2.0, width).astype(np.float16), np.float32(rng.uniform(0.01, 0.05)).reshape(())
 
 
 QUANTIZATION_CONFIG: Mapping[str, Mapping[str, Any]] = {
@@ -235,3 +242,26 @@ def docs_llama_config() -> dict[str, Any]:
     """The config.json of docs-llama."""
     config: dict[str, Any] = json.loads((DOCS_LLAMA / "config.json").read_text(encoding="utf-8"))
     return config
+
+
+CONFIGS = {"llama": LLAMA3, "qwen2": QWEN2, "qwen3": QWEN3}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A checkpoint, its plan, the exporter's result in `folder`, and what was reported meanwhile."""
+
+    checkpoint: Checkpoint
+    layout: EdgeLlmLayout
+    folder: Path
+    result: EdgeLlmExport
+    events: tuple[Event, ...]
+
+
+def make_checkpoint(folder: Path, model: str, scheme: str) -> Checkpoint:
+    """A small checkpoint as the exporter takes it for this scheme."""
+    config = docs_llama_config() if model == "docs-llama" else CONFIGS[model]
+    tensors = docs_llama_tensors() if model == "docs-llama" else random_tensors(config)
+    if scheme == "fp16":
+        return open_local(write_checkpoint(folder, config, tensors))
+    return open_local(write_quantized(folder, config, tensors, scheme))
