@@ -78,7 +78,9 @@ class TrtLlmQuantize(WeightQuantize):
         _refuse_unused(self, self.scheme, calibrates=self.scheme in CALIBRATED or self.kv_cache == "int8")
         if self.kv_cache == "int8" and self.calibration is None:
             hint = "add `calibration:` with a text like the ones the model will see, or use `kv_cache: fp16`"
-            raise mistake("the scales of an INT8 KV cache are measured on a text, and none is named", hint, at="kv_cache")
+            raise mistake(
+                "the scales of an INT8 KV cache are measured on a text, and none is named", hint, at="kv_cache"
+            )
         return self
 
 
