@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from edgec.errors import EdgecError, InputError, ToolError
-from edgec.events import Reporter
+from edgec.events import Event, Progress, Reporter
 from edgec.quantize.calibration import calibration_windows
 from edgec.quantize.forward import blocks
 from edgec.quantize.layout import QuantizedLayout
@@ -32,6 +33,8 @@ _METHODS = {"awq": "modelopt_awq", "smoothquant": "modelopt_int8_sq"}
 # Beside the model in its own precision: copies of the weights that it makes, measured on docs-llama and rounded up.
 _COPIES = 4
 _FIXED_MIB = 1536
+# A limit against a tool that hangs; a search of an 8 B model's scales takes hours on few cores.
+TIMEOUT_S = 2 * 24 * 3600.0
 
 
 def modelopt_memory_mib(checkpoint: Checkpoint) -> int:
@@ -41,15 +44,16 @@ def modelopt_memory_mib(checkpoint: Checkpoint) -> int:
 
 
 def quantize_with_modelopt(
+    environment: Environment,
     checkpoint: Checkpoint,
     layout: QuantizedLayout,
     calibration: str,
     out: Path,
     *,
-    environment: Environment,
     report: Reporter,
+    action: str,
     log: Path,
-    timeout_s: float,
+    timeout_s: float = TIMEOUT_S,
 ) -> QuantizedCheckpoint:
     """As `quantize_checkpoint`, by modelopt, whose layouts the result has; begins anew each time.
 
@@ -60,10 +64,8 @@ def quantize_with_modelopt(
     if method not in _METHODS:
         raise InputError.of(f"modelopt is not used for {method}", hint="take awq or smoothquant, or edgec's own tool")
     windows = calibration_windows(checkpoint.header, layout.decoder, layout.settings, calibration)
-    with explained(out):
-        shutil.rmtree(out, ignore_errors=True)
-        out.mkdir(parents=True)
-    asked = out.with_name(f"{out.name}.windows.json")
+    _empty(out)
+    asked = out / "windows.json"
     write_file(asked, json.dumps(windows.tolist()).encode())
     request = {
         "checkpoint": str(checkpoint.root.resolve()),
@@ -80,7 +82,7 @@ def quantize_with_modelopt(
             timeout_s=timeout_s,
             log=log,
             memory_mib=modelopt_memory_mib(checkpoint),
-            report=report,
+            report=_named(report, action),
         )
     finally:
         asked.unlink(missing_ok=True)
@@ -94,6 +96,26 @@ def quantize_with_modelopt(
         "versions": answer["versions"],
     }
     return QuantizedCheckpoint(tuple(sorted(p.name for p in out.iterdir())), errors, facts)
+
+
+def _named(report: Reporter, action: str) -> Reporter:
+    """`report`, with the action's name instead of the script's."""
+
+    def named(event: Event, /) -> None:
+        report(replace(event, action=action) if isinstance(event, Progress) else event)
+
+    return named
+
+
+def _empty(folder: Path) -> None:
+    """Removes what an earlier run left in the folder."""
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _complete(checkpoint: Checkpoint, out: Path) -> None:
