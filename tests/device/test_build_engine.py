@@ -81,7 +81,7 @@ def test_trtllm_goes_on_after_a_failed_build_and_is_not_believed(site: Site) -> 
 def test_a_build_that_the_kernel_ended_is_named(site: Site) -> None:
     text = site.failure("killed for memory")
     assert "there is no engine: `edgellm-onnx-build` was killed by SIGKILL, which the kernel does when memory" in text
-    assert "memory ran out: end other programs" in text
+    assert "give it more memory: end other programs" in text
 
 
 def test_a_build_that_fails_says_what_it_said(site: Site) -> None:

@@ -27,7 +27,7 @@ from edgec.device.match import NOTHING, Amounts, require_match
 from edgec.device.places import EnginePlace, engine_key, engines_root
 from edgec.device.receipt import BundleName, Receipt
 from edgec.device.unpacking import needed_files, size_mib
-from edgec.device.vendor import find_vendor, stand_in_vendor
+from edgec.device.vendor import Versions, find_vendor, stand_in_vendor
 from edgec.device.work import Work
 from edgec.documents.canonical import sha256_bytes
 from edgec.documents.wording import listed
@@ -93,7 +93,8 @@ def finalize(path: Path, *, artifact: str | None, bench: Bench) -> Finalized:
 
 def _finalize(opened: Opened, checked: Checked, plan: FinalizePlan, bench: Bench, root: Path) -> Finalized:
     vendor = stand_in_vendor(bench.stand_in) if bench.stand_in else find_vendor(plan, bench.tools, bench.env)
-    versions = vendor.versions(root / "versions.log")
+    # Without the vendor's programs the other mismatches are told all the same.
+    versions = vendor.versions(root / "versions.log") if vendor else Versions("this device", None, None)
     facts = read_facts(bench.root, bench.state, bench.probe)
     needed = needed_files(plan, checked)
     manifest_digest = checked.digests[MANIFEST_PATH]
@@ -106,6 +107,8 @@ def _finalize(opened: Opened, checked: Checked, plan: FinalizePlan, bench: Bench
     warnings = require_match(plan, facts, versions, NOTHING if stands else amounts)
     for warning in warnings:
         bench.report(Note(warning, "warning"))
+    if vendor is None:
+        raise DeviceError.of("the vendor's programs are not here", hint="name their folder with --tools")
     if vendor.stand_in:
         bench.report(Note("a stand-in builds: what it makes is no engine, and stands apart", "warning"))
     bundle = BundleName(
