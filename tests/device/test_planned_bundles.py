@@ -1,4 +1,4 @@
-"""The finalize plans that builds write for Orin are carried out as they are, with a stand-in as the builder."""
+"""The finalize plans that builds write for the Orin targets are carried out as they are, by a stand-in."""
 
 from __future__ import annotations
 

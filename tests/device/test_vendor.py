@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from device_case import edgellm_plan, trtllm_plan
 
-from edgec.bundle.finalize_plan import FinalizePlan
 from edgec.device.proof import RunnerAnswer
 from edgec.device.vendor import RUNNERS, Vendor, find_vendor
 from edgec.errors import DeviceError
@@ -120,27 +119,20 @@ def request(**changes: object) -> dict[str, object]:
     return {**asked, **changes}
 
 
-def found(plan: FinalizePlan, tools: Path) -> Vendor:
-    """The vendor's programs, which are there."""
-    vendor = find_vendor(plan, tools, {})
-    assert vendor is not None
-    return vendor
-
-
 def answer(vendor: Vendor, tmp_path: Path, **changes: object) -> RunnerAnswer:
-    said = vendor.ask(request(**changes), log=tmp_path / "log", timeout_s=60, action="prove")
-    return RunnerAnswer.model_validate(said)
+    found = vendor.ask(request(**changes), log=tmp_path / "log", timeout_s=60, action="prove")
+    return RunnerAnswer.model_validate(found)
 
 
 def test_edgellm_is_asked_in_the_python_beside_its_programs(tools: Path, tmp_path: Path) -> None:
-    vendor = found(edgellm_plan(), tools)
+    vendor = find_vendor(edgellm_plan(), tools, {})
     versions = vendor.versions(tmp_path / "log")
     assert (versions.python, versions.backend, versions.tensorrt) == (str(tools / "python3"), "0.11.0", "10.16.0.72")
-    made = answer(vendor, tmp_path)
-    assert made.answers[0].token_ids == (5, 5, 5, 5)
-    assert made.answers[0].log_probabilities == ({5: -0.5},) * 4
-    assert (made.prompt_tokens, made.not_verified) == ((3,), ())
-    assert made.runtime == "tensorrt-edgellm 0.11.0"
+    found = answer(vendor, tmp_path)
+    assert found.answers[0].token_ids == (5, 5, 5, 5)
+    assert found.answers[0].log_probabilities == ({5: -0.5},) * 4
+    assert (found.prompt_tokens, found.not_verified) == ((3,), ())
+    assert found.runtime == "tensorrt-edgellm 0.11.0"
     (missing,) = answer(vendor, tmp_path, top=0).not_verified
     assert missing.what == "logits"
 
@@ -148,7 +140,7 @@ def test_edgellm_is_asked_in_the_python_beside_its_programs(tools: Path, tmp_pat
 def test_edgellm_builds_from_onnx_with_the_class_of_the_wheel(tools: Path, tmp_path: Path) -> None:
     import subprocess  # noqa: PLC0415
 
-    vendor = found(edgellm_plan(), tools)
+    vendor = find_vendor(edgellm_plan(), tools, {})
     arguments = vendor.arguments(edgellm_plan().build.arguments(model="/m", engine=str(tmp_path)))
     assert subprocess.run(arguments, check=False).returncode == 0
     called = json.loads((tmp_path / "called.json").read_text())
@@ -157,16 +149,16 @@ def test_edgellm_builds_from_onnx_with_the_class_of_the_wheel(tools: Path, tmp_p
 
 
 def test_trtllm_gives_logits_only_of_an_engine_that_has_them(tools: Path, tmp_path: Path) -> None:
-    vendor = found(trtllm_plan(), tools)
+    vendor = find_vendor(trtllm_plan(), tools, {})
     assert vendor.versions(tmp_path / "log").backend == "0.12.0"
     assert vendor.arguments(["trtllm-build", "--x"]) == [str(tools / "trtllm-build"), "--x"]
     for has, expected in ((True, ({0: -0.5, 1: -0.5},) * 4), (False, None)):
         config = {"build_config": {"gather_generation_logits": has}}
         (tmp_path / "config.json").write_text(json.dumps(config))
-        made = answer(vendor, tmp_path, engine=str(tmp_path))
-        assert made.answers[0].token_ids == (9, 9, 9, 9)
-        assert made.answers[0].log_probabilities == expected
-        assert [missing.what for missing in made.not_verified] == ([] if has else ["logits"])
+        found = answer(vendor, tmp_path, engine=str(tmp_path))
+        assert found.answers[0].token_ids == (9, 9, 9, 9)
+        assert found.answers[0].log_probabilities == expected
+        assert [missing.what for missing in found.not_verified] == ([] if has else ["logits"])
 
 
 def test_programs_are_found_on_path_and_their_python_by_the_first_line(tools: Path) -> None:
@@ -174,19 +166,19 @@ def test_programs_are_found_on_path_and_their_python_by_the_first_line(tools: Pa
     elsewhere = python.rename(tools.parent / "python3")
     (tools / "trtllm-build").write_text(f"#!{elsewhere}\n")
     vendor = find_vendor(trtllm_plan(), None, {"PATH": str(tools)})
-    assert vendor is not None
     assert (vendor.python, vendor.program) == (elsewhere, (str(tools / "trtllm-build"),))
 
 
 @pytest.mark.parametrize("plan", [edgellm_plan(), trtllm_plan()], ids=["edgellm", "trtllm"])
-def test_what_is_not_there_is_not_found(tmp_path: Path, plan: FinalizePlan) -> None:
-    assert find_vendor(plan, None, {"PATH": str(tmp_path)}) is None
+def test_what_is_not_there_is_named(tmp_path: Path, plan) -> None:
+    with pytest.raises(DeviceError, match="name the folder of its programs with --tools"):
+        find_vendor(plan, None, {"PATH": str(tmp_path)})
 
 
 def test_a_python_that_does_not_start_is_named(tools: Path, tmp_path: Path) -> None:
     (tools / "python3").write_text("#!/bin/sh\necho broken\nexit 3\n")
     with pytest.raises(DeviceError, match="cannot be asked for its packages"):
-        found(edgellm_plan(), tools).versions(tmp_path / "log")
+        find_vendor(edgellm_plan(), tools, {}).versions(tmp_path / "log")
 
 
 def test_a_python_without_the_package_has_no_version(tmp_path: Path) -> None:

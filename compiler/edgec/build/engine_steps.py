@@ -19,7 +19,7 @@ from edgec.formats.edgellm.export import export_edgellm
 from edgec.formats.edgellm.layout import EdgeLlmLayout
 from edgec.formats.trtllm.check import check_against_source
 from edgec.formats.trtllm.decode import decode_checkpoint as decode_trtllm
-from edgec.formats.trtllm.layout import TrtLlmLayout
+from edgec.formats.trtllm.layout import TrtLlmLayout, plan_trtllm
 from edgec.formats.trtllm.write import write_trtllm
 from edgec.plan.engine_actions import COMPARE_TOOLCHAIN
 from edgec.plan.engine_model import EnginePlan, PlannedQuantization
@@ -40,6 +40,8 @@ from edgec.store.remains import delete, make_usable
 
 RANGES_FILE = "kv-ranges.json"
 _DECODED = "decoded"
+# It runs the whole model many times over, on a CPU.
+_MODELOPT_TIMEOUT_S = 24 * 3600.0
 _TITLES = {"edgellm": "TensorRT Edge-LLM", "trtllm": "TensorRT-LLM"}
 
 
@@ -62,8 +64,9 @@ def _quantize(
         made = quantize_checkpoint(checkpoint, quantized.layout, text, work.folder, report=report, action=action.name)
     else:
         made = quantize_with_modelopt(
-            context.environment(quantized.tool), checkpoint, quantized.layout, text, work.folder,
-            report=report, action=action.name, log=context.logs / "modelopt.log",
+            checkpoint, quantized.layout, text, work.folder,
+            environment=context.environment(quantized.tool), report=report, log=context.logs / "modelopt.log",
+            timeout_s=_MODELOPT_TIMEOUT_S,
         )  # fmt: skip
     facts = {"errors": [asdict(error) for error in made.errors], **made.facts}
     return work.commit(dict.fromkeys(made.files), facts)
@@ -95,6 +98,11 @@ def run_checkpoint(context: StepContext, action: Action, work: Workspace) -> Res
     if artifact.measures_kv:
         ranges = [(float(k), float(v)) for k, v in context.result(artifact.ranges_action).facts["ranges"]]
     with _weights_of(context, artifact) as checkpoint, open_weights(checkpoint) as weights:
+        if artifact.quantized is not None and artifact.quantized.tool != "edgec":
+            # Its layout of the same codes and scales is its own.
+            layout = plan_trtllm(
+                checkpoint.header, scheme=artifact.scheme, version=artifact.backend.version, kv_cache=layout.kv_cache
+            )
         written = write_trtllm(
             weights, layout, work.folder, kv_ranges=ranges, report=context.report, action=action.name
         )

@@ -23,11 +23,11 @@ from edgec.device.device_key import device_key
 from edgec.device.facts import DeviceFacts, read_facts
 from edgec.device.gpu import GpuProbe, probe_gpu
 from edgec.device.journal import Journal
-from edgec.device.match import NOTHING, Amounts, require_match
+from edgec.device.match import NOTHING, Amounts, require_match, with_mismatches
 from edgec.device.places import EnginePlace, engine_key, engines_root
 from edgec.device.receipt import BundleName, Receipt
 from edgec.device.unpacking import needed_files, size_mib
-from edgec.device.vendor import Versions, find_vendor, stand_in_vendor
+from edgec.device.vendor import find_vendor, stand_in_vendor
 from edgec.device.work import Work
 from edgec.documents.canonical import sha256_bytes
 from edgec.documents.wording import listed
@@ -92,10 +92,12 @@ def finalize(path: Path, *, artifact: str | None, bench: Bench) -> Finalized:
 
 
 def _finalize(opened: Opened, checked: Checked, plan: FinalizePlan, bench: Bench, root: Path) -> Finalized:
-    vendor = stand_in_vendor(bench.stand_in) if bench.stand_in else find_vendor(plan, bench.tools, bench.env)
-    # Without the vendor's programs the other mismatches are told all the same.
-    versions = vendor.versions(root / "versions.log") if vendor else Versions("this device", None, None)
     facts = read_facts(bench.root, bench.state, bench.probe)
+    try:
+        vendor = stand_in_vendor(bench.stand_in) if bench.stand_in else find_vendor(plan, bench.tools, bench.env)
+    except DeviceError as missing:
+        raise with_mismatches(plan, facts, missing) from missing
+    versions = vendor.versions(root / "versions.log")
     needed = needed_files(plan, checked)
     manifest_digest = checked.digests[MANIFEST_PATH]
     shelf = root / _folder_name(checked.manifest.name, opened.place) / plan.artifact
@@ -107,8 +109,6 @@ def _finalize(opened: Opened, checked: Checked, plan: FinalizePlan, bench: Bench
     warnings = require_match(plan, facts, versions, NOTHING if stands else amounts)
     for warning in warnings:
         bench.report(Note(warning, "warning"))
-    if vendor is None:
-        raise DeviceError.of("the vendor's programs are not here", hint="name their folder with --tools")
     if vendor.stand_in:
         bench.report(Note("a stand-in builds: what it makes is no engine, and stands apart", "warning"))
     bundle = BundleName(

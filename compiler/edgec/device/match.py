@@ -32,17 +32,25 @@ NOTHING = Amounts(None, None, None)
 
 def require_match(plan: FinalizePlan, facts: DeviceFacts, versions: Versions, amounts: Amounts) -> tuple[str, ...]:
     """Warnings, one each. Raises DeviceError with every mismatch."""
-    place = facts.module.text if facts.module.value is not None else "this device"
-    found = [
-        *_exact(plan.requires, facts),
-        *_releases(plan.requires, facts, versions),
-        *_driver(plan.requires, facts),
-        *_backend(plan, versions),
-        *_amounts(amounts, facts),
-    ]
+    found = [*_device(plan.requires, facts, versions), *_backend(plan, versions), *_amounts(amounts, facts)]
     if found:
-        raise DeviceError(*(Diagnostic(message, place=place, hint=hint) for message, hint in found))
+        raise DeviceError(*_diagnostics(found, facts))
     return tuple(_power_warnings(plan.requires, facts))
+
+
+def with_mismatches(plan: FinalizePlan, facts: DeviceFacts, missing: DeviceError) -> DeviceError:
+    """The lack of the vendor's programs, after what else is wrong: they would be installed for nothing."""
+    found = _device(plan.requires, facts, Versions("", None, None))
+    return DeviceError(*_diagnostics(found, facts), *missing.diagnostics)
+
+
+def _device(need: Requirements, facts: DeviceFacts, versions: Versions) -> list[tuple[str, str]]:
+    return [*_exact(need, facts), *_releases(need, facts, versions), *_driver(need, facts)]
+
+
+def _diagnostics(found: list[tuple[str, str]], facts: DeviceFacts) -> list[Diagnostic]:
+    place = facts.module.text if facts.module.value is not None else "this device"
+    return [Diagnostic(message, place=place, hint=hint) for message, hint in found]
 
 
 def require_amounts(amounts: Amounts, facts: DeviceFacts) -> None:

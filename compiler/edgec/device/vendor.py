@@ -90,15 +90,19 @@ class Vendor:
         return Versions(str(self.python), answer.get("backend"), answer.get("tensorrt"))
 
 
-def find_vendor(plan: FinalizePlan, tools: Path | None, env: Mapping[str, str]) -> Vendor | None:
-    """The vendor's programs in the folder `tools`, else on PATH; None when they are not there."""
-    name = plan.build.command[0]
+def find_vendor(plan: FinalizePlan, tools: Path | None, env: Mapping[str, str]) -> Vendor:
+    """The vendor's programs in the folder `tools`, else on PATH. Raises DeviceError."""
+    name, package = plan.build.command[0], PACKAGES[plan.backend.name]
     path = str(tools) if tools else env.get("PATH", os.defpath)
     script = SCRIPTS.get(name)
     # The vendor's command line is beside its Python, or names it, whatever builds.
     program = shutil.which(_COMMANDS[plan.backend.name] if script else name, path=path)
     if program is None and (script is None or tools is None or not (tools / "python3").exists()):
-        return None
+        raise DeviceError.of(
+            f"the engine is built with {package}, and there is no `{_COMMANDS[plan.backend.name] if script else name}` "
+            f"in {tools or 'PATH'}",
+            hint=f"install {package} {plan.backend.version}, and name the folder of its programs with --tools",
+        )
     python = _python_of(None if program is None else Path(program), tools, env)
     passed = {key: env[key] for key in _PASSED if key in env}
     return Vendor(

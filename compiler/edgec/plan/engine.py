@@ -164,7 +164,7 @@ def _summary(
         fit=fit,
         speeds=(_speed(target, runtime_name, artifact, decoder, backend=backend, limits=limits),),
         notes=backend.notes,
-        is_exact=backend.is_exact,
+        is_exact=backend.is_exact and artifact.quantize.tool == "edgec",
     )
 
 

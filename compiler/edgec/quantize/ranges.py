@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from edgec.events import Progress, Reporter
-from edgec.quantize.architecture import ATTENTION_INPUTS, LINEARS, Decoder, plan_decoder
+from edgec.quantize.architecture import Decoder, plan_decoder
 from edgec.quantize.budget import windows_at_once
 from edgec.quantize.calibration import calibration_windows
+from edgec.quantize.decoder_layer import DecoderLayer
 from edgec.quantize.embedding import embed
-from edgec.quantize.forward import Floats, attention, gated, positioned, rms_norm
 from edgec.quantize.layer import Windows
-from edgec.quantize.linear_state import LinearState
 from edgec.quantize.settings import QuantizeSettings
 from edgec.quantize.spill import Spill
 from edgec.quantize.weights import Weights, open_weights
@@ -84,22 +83,10 @@ def kv_ranges(
 
 def _layer(decoder: Decoder, weights: Weights, layer: int, windows: Windows, hidden: Spill) -> KvRange:
     """One layer; its outputs take the place of its inputs."""
-    prefix = f"model.layers.{layer}."
-    linears = {name: LinearState(weights, prefix + name) for name in LINEARS}
-    norms = {name: weights.vector(f"{prefix}{name}.weight") for name in decoder.norms()}
-    greatest = [0.0, 0.0]
+    computed = DecoderLayer(decoder, weights, layer)
+    key = value = 0.0
     for begin, end in windows.chunks():
-        h = hidden.read(begin, end)
-        x = rms_norm(h, norms["input_layernorm"], decoder.epsilon)
-        q, k, v = (linears[name].apply(x) for name in ATTENTION_INPUTS)
-        queries = positioned(decoder, q, norms.get("self_attn.q_norm"), windows.tokens)
-        keys = positioned(decoder, k, norms.get("self_attn.k_norm"), windows.tokens)
-        greatest = [max(a, float(np.abs(made).max())) for a, made in zip(greatest, (keys, v), strict=True)]
-        values = v.reshape(-1, windows.tokens, decoder.kv_heads, decoder.head_dim)
-        attended: Floats = attention(queries, keys, values).reshape(len(h), -1)
-        h += linears["self_attn.o_proj"].apply(attended)
-        x = rms_norm(h, norms["post_attention_layernorm"], decoder.epsilon)
-        inner = gated(linears["mlp.gate_proj"].apply(x), linears["mlp.up_proj"].apply(x))
-        h += linears["mlp.down_proj"].apply(inner)
-        hidden.write(begin, h)
-    return KvRange(layer, *greatest)
+        made = computed.run(hidden.read(begin, end), windows.tokens)
+        key, value = max(key, float(np.abs(made.keys).max())), max(value, float(np.abs(made.values).max()))
+        hidden.write(begin, made.hidden)
+    return KvRange(layer, key, value)
