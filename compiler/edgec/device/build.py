@@ -30,8 +30,8 @@ _LOOK_EVERY_S = 1.0
 _SHOWN_CHARS = 160
 _TAIL_LINES = 8
 _MEMORY_HINT = (
-    "memory ran out: end other programs (a desktop first), add swap, or build a bundle with a shorter context or a "
-    "smaller batch"
+    "give it more memory: end other programs (a desktop first), add swap, or build a bundle with a shorter context or "
+    "a smaller batch"
 )
 
 
