@@ -40,8 +40,6 @@ from edgec.store.remains import delete, make_usable
 
 RANGES_FILE = "kv-ranges.json"
 _DECODED = "decoded"
-# It runs the whole model many times over, on a CPU.
-_MODELOPT_TIMEOUT_S = 24 * 3600.0
 _TITLES = {"edgellm": "TensorRT Edge-LLM", "trtllm": "TensorRT-LLM"}
 
 
@@ -64,9 +62,8 @@ def _quantize(
         made = quantize_checkpoint(checkpoint, quantized.layout, text, work.folder, report=report, action=action.name)
     else:
         made = quantize_with_modelopt(
-            checkpoint, quantized.layout, text, work.folder,
-            environment=context.environment(quantized.tool), report=report, log=context.logs / "modelopt.log",
-            timeout_s=_MODELOPT_TIMEOUT_S,
+            context.environment(quantized.tool), checkpoint, quantized.layout, text, work.folder,
+            report=report, action=action.name, log=context.logs / "modelopt.log",
         )  # fmt: skip
     facts = {"errors": [asdict(error) for error in made.errors], **made.facts}
     return work.commit(dict.fromkeys(made.files), facts)
