@@ -15,7 +15,7 @@ import numpy as np
 from edgec.errors import EdgecError, InputError, ToolError
 from edgec.events import Event, Progress, Reporter
 from edgec.quantize.calibration import calibration_windows
-from edgec.quantize.forward import blocks
+from edgec.quantize.forward import Floats, blocks
 from edgec.quantize.layout import QuantizedLayout
 from edgec.quantize.linears import LinearInfo
 from edgec.quantize.output import LinearError
@@ -87,7 +87,7 @@ def quantize_with_modelopt(
     finally:
         asked.unlink(missing_ok=True)
     _complete(checkpoint, out)
-    errors = _checked(checkpoint, layout, out, log)
+    errors = checked(checkpoint, layout, out, log)
     facts = {
         "method": method,
         "bits": layout.settings.bits,
@@ -125,8 +125,11 @@ def _complete(checkpoint: Checkpoint, out: Path) -> None:
             write_file(out / name, data)
 
 
-def _checked(checkpoint: Checkpoint, layout: QuantizedLayout, out: Path, log: Path) -> tuple[LinearError, ...]:
-    """The errors of all linears, each of which is there, has the source's shape and finite weights."""
+def checked(checkpoint: Checkpoint, layout: QuantizedLayout, out: Path, log: Path) -> tuple[LinearError, ...]:
+    """The errors of all linears in the folder `out`; each must be there, of the source's shape, with finite weights.
+
+    Raises ToolError, naming `log`, for a result that is not what was asked for.
+    """
     try:
         made = open_local(out)
         found = made.header.quantization
@@ -140,13 +143,17 @@ def _checked(checkpoint: Checkpoint, layout: QuantizedLayout, out: Path, log: Pa
 
 
 def _error(before: Weights, after: Weights, info: LinearInfo, layout: QuantizedLayout, log: Path) -> LinearError:
-    """How far the linear is from its source, as far as its scale for the inputs lets it be compared."""
+    """How far the linear is from its source, with the scales of its inputs taken back where they are known.
+
+    modelopt folds them into norms, which tell them; what it may fold into other linears counts as error.
+    """
     made = after.linear(info.name)
     if (made.out_features, made.in_features) != (info.out_features, info.in_features):
         raise _unfit(f"{info.name} has another shape than in the source", log)
     if made.bits != layout.settings.bits or (made.bits == 4 and made.group_size != layout.settings.group_size):
         raise _unfit(f"{info.name} has {made.bits} bits in groups of {made.group_size}", log)
     pre = after.vector(f"{info.name}.pre_quant_scale") if made.has_pre_scale else np.ones(info.in_features, np.float32)
+    pre *= _norm_ratio(before, after, info.name)
     error = power = 0.0
     for begin, end in blocks(info.out_features, info.in_features):
         tensor = f"{info.name}.weight"
@@ -154,6 +161,16 @@ def _error(before: Weights, after: Weights, info: LinearInfo, layout: QuantizedL
         error += float(np.sum((after.rows(tensor, begin, end) * pre - values) ** 2, dtype=np.float64))
         power += float(np.sum(values**2, dtype=np.float64))
     return LinearError(info.name, float(np.sqrt(error / power)) if power else 0.0)
+
+
+def _norm_ratio(before: Weights, after: Weights, name: str) -> Floats:
+    """What the norm before the linear is multiplied with now; 1 where there is none, or a weight of it is 0."""
+    layer, _, linear = name.partition(".self_attn.") if ".self_attn." in name else name.partition(".mlp.")
+    if linear in ("o_proj", "down_proj"):
+        return np.ones(1, np.float32)
+    norm = "post_attention_layernorm" if ".mlp." in name else "input_layernorm"
+    was, now = before.vector(f"{layer}.{norm}.weight"), after.vector(f"{layer}.{norm}.weight")
+    return np.where(was != 0, now / np.where(was != 0, was, 1), 1).astype(np.float32)
 
 
 def _unfit(what: str, log: Path) -> EdgecError:
