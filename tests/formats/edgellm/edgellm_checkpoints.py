@@ -26,7 +26,13 @@ Arrays = dict[str, NDArray[np.generic]]
 DOCS_LLAMA = Path(__file__).parents[3] / "models" / "docs-llama"
 GROUP = 128
 _AWQ_CHANNELS = (0, 2, 4, 6, 1, 3, 5, 7)
-_NAMES = {np.dtype("<f4"): "F32", np.dtype("<f2"): "F16", np.dtype("<i4"): "I32", np.dtype("i1"): "I8"}
+_NAMES = {
+    np.dtype("<f4"): "F32",
+    np.dtype("<f2"): "F16",
+    np.dtype("<i4"): "I32",
+    np.dtype("i1"): "I8",
+    np.dtype("u1"): "U8",
+}
 
 LLAMA: Mapping[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -188,6 +194,22 @@ def as_gptq(tensors: Arrays) -> Arrays:
     return out
 
 
+def as_modelopt_awq(tensors: Arrays) -> Arrays:
+    """The same model in modelopt's INT4 AWQ layout; the inputs of o and down are smoothed."""
+    out: Arrays = {}
+    for name, weight in tensors.items():
+        if not is_linear(name):
+            out[name] = weight
+            continue
+        codes, scales = int4_codes(weight)
+        at, low = name.removesuffix(".weight"), codes.view(np.uint8) & 15
+        out[name] = low[0::2] | low[1::2] << 4
+        out[f"{at}.weight_scale"] = scales.astype(np.float32)
+        if at.endswith(("o_proj", "down_proj")):
+            out[f"{at}.pre_quant_scale"] = _smoothing(at, weight.shape[1])[0]
+    return out
+
+
 def as_smoothquant(tensors: Arrays) -> Arrays:
     """The same model in modelopt's INT8 SmoothQuant layout, with smoothing factors that are not all one."""
     out: Arrays = {}
@@ -224,12 +246,14 @@ QUANTIZATION_CONFIG: Mapping[str, Mapping[str, Any]] = {
     },
     "int4_gptq": {"quant_method": "gptq", "bits": 4, "group_size": GROUP, "sym": True, "desc_act": False},
     "int8_sq": {"quant_method": "modelopt", "quant_algo": "W8A8_SQ_PER_CHANNEL", "ignore": ["lm_head"]},
+    "modelopt_awq": {"quant_method": "modelopt", "quant_algo": "W4A16_AWQ", "group_size": GROUP, "ignore": ["lm_head"]},
 }
 
 
 def quantized(tensors: Arrays, scheme: str) -> Arrays:
-    """The model in the layout that `scheme` is exported from."""
-    return {"int4_awq": as_awq, "int4_gptq": as_gptq, "int8_sq": as_smoothquant}[scheme](tensors)
+    """The model in the layout that `scheme` is exported from, or in the layout of this name."""
+    layouts = {"int4_awq": as_awq, "int4_gptq": as_gptq, "int8_sq": as_smoothquant, "modelopt_awq": as_modelopt_awq}
+    return layouts[scheme](tensors)
 
 
 def write_quantized(folder: Path, config: Mapping[str, Any], tensors: Arrays, scheme: str) -> Path:
@@ -259,7 +283,9 @@ class Exported:
 
 
 def make_checkpoint(folder: Path, model: str, scheme: str) -> Checkpoint:
-    """A small checkpoint as the exporter takes it for this scheme."""
+    """A small checkpoint as the exporter takes it for this scheme. docs-llama's own is in BF16."""
+    if (model, scheme) == ("docs-llama", "fp16"):
+        return open_local(DOCS_LLAMA)
     config = docs_llama_config() if model == "docs-llama" else CONFIGS[model]
     tensors = docs_llama_tensors() if model == "docs-llama" else random_tensors(config)
     if scheme == "fp16":

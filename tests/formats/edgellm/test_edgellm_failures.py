@@ -166,6 +166,21 @@ def test_the_exporter_gets_no_code_of_the_checkpoint(tmp_path: Path) -> None:
     assert (tmp_path / "staged" / "model.safetensors").resolve() == folder / "model.safetensors"
 
 
+def test_a_checkpoint_in_shards_is_given_with_its_index(tmp_path: Path) -> None:
+    tensors = list(random_tensors(LLAMA).items())
+    folder = write_checkpoint(tmp_path / "checkpoint", LLAMA, dict(tensors[:9]))
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    write_checkpoint(folder, LLAMA, dict(tensors[9:]))
+    (folder / "model.safetensors").rename(folder / "model-00002-of-00002.safetensors")
+    weight_map = {n: f"model-0000{1 if i < 9 else 2}-of-00002.safetensors" for i, (n, _) in enumerate(tensors)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    checkpoint = open_local(folder)
+    stage(checkpoint, plan_edgellm(checkpoint.header, "fp16", version_for("7.2")), tmp_path / "staged")
+    index = json.loads((tmp_path / "staged" / "model.safetensors.index.json").read_text())
+    assert index["weight_map"] == weight_map
+    assert {p.name for p in (tmp_path / "staged").glob("*.safetensors")} == set(weight_map.values())
+
+
 def test_a_tied_int8_checkpoint_says_that_its_output_layer_is_not_quantized(tmp_path: Path) -> None:
     checkpoint = open_local(write_quantized(tmp_path / "checkpoint", QWEN2, random_tensors(QWEN2), "int8_sq"))
     stage(checkpoint, plan_edgellm(checkpoint.header, "int8_sq", version_for("7.2")), tmp_path / "staged")
