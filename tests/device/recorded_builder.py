@@ -119,7 +119,10 @@ def _edgellm(arguments: list[str], mode: str) -> int:
         config["edgellm_version"] = "0.6.0"
     if mode != "no config":
         (given.engine_dir / "config.json").write_text(json.dumps(config))
-    shutil.copy(given.onnx_dir / "tokenizer.json", given.engine_dir)
+    if mode == "tokenizer is a link":
+        (given.engine_dir / "tokenizer.json").symlink_to(given.onnx_dir / "tokenizer.json")
+    else:
+        shutil.copy(given.onnx_dir / "tokenizer.json", given.engine_dir)
     _say(f"[21:30:29.433] [INFO] [builderUtils.cpp:328:buildAndSerializeEngine] Engine saved to {given.engine_dir}")
     _say("[21:30:30.110] [INFO] [llm_build.cpp:246:main] LLM engine built successfully.")
     return 0

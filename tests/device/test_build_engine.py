@@ -62,6 +62,7 @@ def test_an_engine_that_is_whole_is_accepted(site: Site, plan: FinalizePlan) -> 
         ("empty engine", "`llm.engine` is empty"),
         ("truncated engine", "`llm.engine` has 4103 bytes, less than 8192"),
         ("no config", "`config.json` is missing"),
+        ("tokenizer is a link", "`tokenizer.json` is a link, and no file of its own"),
         ("other version", "`config.json` says edgellm_version '0.6.0' instead of '0.11.0'"),
         ("log says failed", "its log says '[21:30:27.876] [ERROR] [builderUtils.cpp:320] Failed to build serialized"),
     ],
