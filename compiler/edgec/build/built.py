@@ -27,7 +27,8 @@ class BuiltArtifact:
 class Built:
     """A finished build. `digest` is the bundle's OCI manifest digest; `cached`: the bundle stood there already.
 
-    `finishes_on_device`: it holds an artifact from which the device builds an engine.
+    `finishes_on_device`: it holds an artifact from which the device builds an engine. `engines`: those that this very
+    machine built, being such a device.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class Built:
     cached: bool
     wall_s: float
     finishes_on_device: bool = False
+    engines: tuple[Path, ...] = ()
 
     @property
     def proofs(self) -> tuple[Proof, ...]:
