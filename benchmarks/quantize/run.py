@@ -2,7 +2,8 @@
 
     python benchmarks/quantize/run.py --modelopt PYTHON [--model models/docs-llama] [--windows 100]
 
-PYTHON: the interpreter of an environment with the toolchain `modelopt`'s lock. Needs the `reference` extra (torch,
+PYTHON: the interpreter of an environment with the toolchain `modelopt`'s lock; without it only edgec is measured, and
+modelopt's rows of the results stay. Needs the `reference` extra (torch,
 transformers): quality is measured there in float32, with weights as edgec's reader gives them and inputs rounded to
 INT8 where the checkpoint says so. Each quantization is a process of its own, on one thread.
 """
@@ -51,6 +52,8 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=100)
     arguments = parser.parse_args()
     judge = Judge(arguments.model, arguments.windows)
+    path = HERE / "results" / "quantize.json"
+    kept = json.loads(path.read_text())["rows"] if path.exists() and arguments.modelopt is None else []
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for tool, method, title in RUNS:
@@ -67,8 +70,8 @@ def main() -> None:
             rows.append(row | judge.judged(out))
             print(json.dumps(rows[-1]), flush=True)
     result = {"machine": machine(), "source_perplexity": judge.source_perplexity, "windows": arguments.windows}
-    result |= {"calibration_tokens": TOKENS, "group_size": 128, "rows": rows}
-    path = HERE / "results" / "quantize.json"
+    rows += [row for row in kept if row["tool"] == "modelopt"]
+    result |= {"calibration_tokens": TOKENS, "group_size": 128, "threads": 1, "rows": rows}
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n")
 
@@ -161,9 +164,7 @@ def machine() -> dict[str, Any]:
     """Where it was measured, and with what."""
     names = ("numpy", "numba", "torch", "transformers")
     versions = {name: importlib.metadata.version(name) for name in names}
-    cores = len(os.sched_getaffinity(0))
-    load_average = round(os.getloadavg()[0], 1)
-    return {"python": platform.python_version(), "cores": cores, "load_average": load_average, **versions}
+    return {"python": platform.python_version(), "cores": len(os.sched_getaffinity(0)), **versions}
 
 
 if __name__ == "__main__":

@@ -129,8 +129,8 @@ def build(
     """Builds, proves and signs the bundle of a recipe under `output` (default: `artifacts`).
 
     Where this machine is a device that the bundle is for, and has the vendor's builder, its engines are built and
-    proven as well: `bench` says how, see `edgec.device.finalize.Bench`. Raises InputError (recipe, model, misfit), ToolError
-    (machine), ProofError (the artifact is not good enough).
+    proven as well: `bench` says how, see `edgec.device.finalize.Bench`. Raises InputError (recipe, model, misfit),
+    ToolError (machine), ProofError (the artifact is not good enough).
     """
     started = time.monotonic()
     shop = workshop or Workshop()
