@@ -30,7 +30,7 @@ from edgec.toolchain.environments import Environment, run_json
 
 _SCRIPT = Path(__file__).parent / "inside" / "modelopt_export.py"
 _METHODS = {"awq": "modelopt_awq", "smoothquant": "modelopt_int8_sq"}
-# Beside the model in its own precision: copies of the weights that it makes, measured on docs-llama and rounded up.
+# 674 MiB were measured on docs-llama, whose weights have 11; how many copies a large model takes is an estimate.
 _COPIES = 4
 _FIXED_MIB = 1536
 # A limit against a tool that hangs; a search of an 8 B model's scales takes hours on few cores.
