@@ -144,6 +144,21 @@ def stand_in(folder: Path, mode: str = "good", *, version: str = recorded_builde
     return path
 
 
+def replaying_stand_in(folder: Path, reference_file: Path, version: str) -> Path:
+    """A stand-in for a bundle of a real model: it answers what the file records, an unpacked bundle's reference."""
+    path = folder / "replaying_stand_in.py"
+    path.write_text(
+        "import sys, pathlib\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import recorded_builder\n"
+        "def run(request, progress):\n"
+        f"    return recorded_builder.replay(request, pathlib.Path({str(reference_file)!r}), {version!r})\n"
+        "if __name__ == '__main__':\n"
+        "    sys.exit(recorded_builder.main(sys.argv[1:]))\n"
+    )
+    return path
+
+
 def wait_until_gone(word: str) -> None:
     """Waits until no process has `word` in its command line; fails after a while."""
     deadline = time.monotonic() + 10

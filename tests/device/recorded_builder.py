@@ -66,11 +66,21 @@ def run(request: dict[str, Any], progress: Any, *, mode: str = "good") -> dict[s
     return {"runtime": "recorded stand-in", "answers": answers, "prompt_tokens": counts}
 
 
+def replay(request: dict[str, Any], reference: Path, version: str) -> dict[str, Any]:
+    """As a runner that answers what the reference records: for bundles of real models, whose engine nobody has here."""
+    if request["ask"] == "versions":
+        return {"backend": version, "tensorrt": None}
+    answers = []
+    for prompt in json.loads(reference.read_text())["prompts"]:
+        top = [position["top"] for position in prompt["positions"]]
+        logprobs = [{str(token): value for token, value in position} for position in top]
+        answers.append({"token_ids": [position[0][0] for position in top], "log_probabilities": logprobs})
+    return {"runtime": "recorded stand-in: the reference itself", "answers": answers}
+
+
 def main(arguments: list[str], *, mode: str = "good") -> int:
     """As a builder; the first argument is the name of the one it stands in for."""
     name, *rest = arguments
-    if mode == "slow":
-        time.sleep(1.5)
     if mode == "hangs":
         time.sleep(600)
     if mode == "killed for memory":
@@ -79,7 +89,10 @@ def main(arguments: list[str], *, mode: str = "good") -> int:
     if mode == "fails":
         _say("[21:30:27.874] [ERROR] [llm_build.cpp:243:main] Failed to build LLM engine.")
         return 1
-    return _trtllm(rest, mode) if name == "trtllm-build" else _edgellm(rest, mode)
+    code = _trtllm(rest, mode) if name == "trtllm-build" else _edgellm(rest, mode)
+    if mode == "lingers":
+        time.sleep(1.6)
+    return code
 
 
 def _edgellm(arguments: list[str], mode: str) -> int:
@@ -106,7 +119,10 @@ def _edgellm(arguments: list[str], mode: str) -> int:
         config["edgellm_version"] = "0.6.0"
     if mode != "no config":
         (given.engine_dir / "config.json").write_text(json.dumps(config))
-    shutil.copy(given.onnx_dir / "tokenizer.json", given.engine_dir)
+    if mode == "tokenizer is a link":
+        (given.engine_dir / "tokenizer.json").symlink_to(given.onnx_dir / "tokenizer.json")
+    else:
+        shutil.copy(given.onnx_dir / "tokenizer.json", given.engine_dir)
     _say(f"[21:30:29.433] [INFO] [builderUtils.cpp:328:buildAndSerializeEngine] Engine saved to {given.engine_dir}")
     _say("[21:30:30.110] [INFO] [llm_build.cpp:246:main] LLM engine built successfully.")
     return 0
@@ -117,7 +133,8 @@ def _trtllm(arguments: list[str], mode: str) -> int:
     parser.add_argument("--checkpoint_dir", type=Path)
     parser.add_argument("--output_dir", type=Path)
     parser.add_argument("--max_batch_size", type=int)
-    given = parser.parse_args(arguments)
+    # It has dozens more, which change nothing of the form.
+    given, _ = parser.parse_known_args(arguments)
     weights = (given.checkpoint_dir / "rank0.safetensors").read_bytes()
     _say("[09/19/2024-03:34:50] [TRT-LLM] [I] Total time of constructing network from module object 2.7 seconds")
     _say("[09/19/2024-03:34:51] [TRT-LLM] [I] Build TensorRT engine Unnamed Network 0")
@@ -136,6 +153,10 @@ def _write_engine(path: Path, weights: bytes, mode: str) -> None:
     if mode == "no engine":
         return
     whole = HEADER + weights
+    if mode == "engine is a link":
+        path.with_name("elsewhere").write_bytes(whole)
+        path.symlink_to("elsewhere")
+        return
     path.write_bytes({"empty engine": b"", "truncated engine": whole[: len(whole) // 4]}.get(mode, whole))
 
 

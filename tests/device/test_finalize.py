@@ -128,6 +128,16 @@ def test_a_bundle_that_was_changed_is_refused_and_nothing_is_built(device: Devic
     assert device.current() is None
 
 
+def test_a_plan_that_was_changed_is_refused_before_it_is_used(bundle: Path, device: Device, tmp_path: Path) -> None:
+    folder = tmp_path / "unpacked"
+    unpack(bundle, folder, public_key=PUBLISHER.public, accept_development_key=True)
+    path = folder / f"device/{ARTIFACT}.finalize.json"
+    path.write_bytes(path.read_bytes().replace(b'"sm":87', b'"sm":88'))
+    with pytest.raises(ProofError, match=r"finalize\.json` was changed after it was signed"):
+        finish(folder, device, "fails")
+    assert not device.shelf.exists()
+
+
 def test_too_little_disk_counts_what_will_be_unpacked(device: Device, tmp_path: Path) -> None:
     plan = edgellm_plan(requires=REQUIRES.model_copy(update={"build_disk_mib": 1 << 40}))
     with pytest.raises(DeviceError, match=rf"{(1 << 40) + 1} MiB of disk are needed"):

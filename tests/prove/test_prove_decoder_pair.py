@@ -238,7 +238,8 @@ def test_a_killed_comparison_is_an_error_with_its_log(prove: Callable[..., Proof
 
 
 @toolchain
-@pytest.mark.parametrize("shape", [{"hidden_size": 1024, "intermediate_size": 4096, "vocab_size": 32768},
+@pytest.mark.parametrize("shape", [{"hidden_size": 1024, "intermediate_size": 4096, "vocab_size": 32768,
+                                    "num_hidden_layers": 10},
                                    {"hidden_size": 2048, "intermediate_size": 1024, "num_hidden_layers": 2,
                                     "num_attention_heads": 16, "num_key_value_heads": 16}])  # fmt: skip
 def test_peak_memory_is_within_what_was_planned(torch_tools: Environment, tmp_path: Path, shape: Any) -> None:
@@ -254,7 +255,7 @@ def test_peak_memory_is_within_what_was_planned(torch_tools: Environment, tmp_pa
     )  # fmt: skip
     assert comparison.divergence.mean_kl == 0
     planned = pair_memory_mib(config, settings)
-    assert 0.5 * planned < comparison.peak_mib <= planned
+    assert 0.4 * planned < comparison.peak_mib <= planned
 
 
 @toolchain

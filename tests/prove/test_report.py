@@ -122,6 +122,15 @@ def test_the_verdict_comes_first_and_is_honest() -> None:
     assert good.count("line", "limit") == 0
 
 
+def test_an_engine_that_nobody_built_is_not_called_proven() -> None:
+    data = example()
+    artifact = data.artifacts[0]
+    proof = artifact.proof.model_copy(update={"in_place_of": "TensorRT Edge-LLM 0.11.0"})
+    page = render_report(replace(data, artifacts=(replace(artifact, proof=proof),)))
+    assert "Proven, but for the engine" in page
+    assert "Proven against its source" not in page
+
+
 def test_a_tight_fit_is_a_warning() -> None:
     page = Page(render_report(example(memory=replace(MEMORY, verdict="tight", needed_mib=7000.0))))
     assert page.count("div", "warn") == 1

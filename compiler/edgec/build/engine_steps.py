@@ -19,14 +19,15 @@ from edgec.formats.edgellm.export import export_edgellm
 from edgec.formats.edgellm.layout import EdgeLlmLayout
 from edgec.formats.trtllm.check import check_against_source
 from edgec.formats.trtllm.decode import decode_checkpoint as decode_trtllm
-from edgec.formats.trtllm.layout import TrtLlmLayout
+from edgec.formats.trtllm.layout import TrtLlmLayout, plan_trtllm
 from edgec.formats.trtllm.write import write_trtllm
 from edgec.plan.engine_actions import COMPARE_TOOLCHAIN
 from edgec.plan.engine_model import EnginePlan, PlannedQuantization
 from edgec.plan.model import Action
 from edgec.prove.decoder_pair.pair import DecoderPair, prove_decoder_pair
-from edgec.prove.model import TensorError
+from edgec.prove.model import NotVerified, TensorError
 from edgec.quantize.modelopt import quantize_with_modelopt
+from edgec.quantize.plain import write_plain
 from edgec.quantize.ranges import kv_ranges
 from edgec.quantize.run import quantize_checkpoint
 from edgec.quantize.settings import QuantizeSettings
@@ -40,6 +41,11 @@ from edgec.store.remains import delete, make_usable
 
 RANGES_FILE = "kv-ranges.json"
 _DECODED = "decoded"
+_PLAIN = "plain-source"
+_QUANTIZED_SOURCE = NotVerified(
+    what="quality of the source's own quantization",
+    why="the source is quantized already; the artifact is compared with it, not with the model it was made from",
+)
 _TITLES = {"edgellm": "TensorRT Edge-LLM", "trtllm": "TensorRT-LLM"}
 
 
@@ -95,6 +101,11 @@ def run_checkpoint(context: StepContext, action: Action, work: Workspace) -> Res
     if artifact.measures_kv:
         ranges = [(float(k), float(v)) for k, v in context.result(artifact.ranges_action).facts["ranges"]]
     with _weights_of(context, artifact) as checkpoint, open_weights(checkpoint) as weights:
+        if artifact.quantized is not None and artifact.quantized.tool != "edgec":
+            # Its layout of the same codes and scales is its own.
+            layout = plan_trtllm(
+                checkpoint.header, scheme=artifact.scheme, version=artifact.backend.version, kv_cache=layout.kv_cache
+            )
         written = write_trtllm(
             weights, layout, work.folder, kv_ranges=ranges, report=context.report, action=action.name
         )
@@ -152,26 +163,43 @@ def run_compare(context: StepContext, action: Action, work: Workspace) -> Result
         case TrtLlmLayout():
             decode_trtllm(compiled.folder, config, decoded, report=context.report, action=action.name)
     with context.weights_unchanged():
+        source = _plain_source(context, action, work)
         proof = prove_decoder_pair(
-            _pair(context, action, artifact, compiled, decoded),
+            _pair(context, action, artifact, compiled, source=source, decoded=decoded),
             context.environment(COMPARE_TOOLCHAIN),
             work.folder / REFERENCE_FILE,
             context.report,
         )
+    if context.checkpoint().header.quantization is not None:
+        proof = proof.model_copy(update={"not_verified": (*proof.not_verified, _QUANTIZED_SOURCE)})
     refuse_failed(proof)
     write_file(work.folder / PROOF_FILE, canonical_json(proof.model_dump(mode="json")))
     reference = sha256_bytes((work.folder / REFERENCE_FILE).read_bytes())
     return work.commit({PROOF_FILE: None, REFERENCE_FILE: reference}, {})
 
 
-def _pair(context: StepContext, action: Action, artifact: EnginePlan, compiled: Result, decoded: Path) -> DecoderPair:
+def _plain_source(context: StepContext, action: Action, work: Workspace) -> Checkpoint:
+    """The source as torch can read it: one that is quantized already is written out in float16."""
+    checkpoint = context.checkpoint()
+    if checkpoint.header.quantization is None:
+        return checkpoint
+    folder = work.folder / _PLAIN
+    with explained(folder):
+        delete(folder)
+        make_usable(folder)
+    return write_plain(checkpoint, folder, report=context.report, action=action.name)
+
+
+def _pair(
+    context: StepContext, action: Action, artifact: EnginePlan, compiled: Result, *, source: Checkpoint, decoded: Path
+) -> DecoderPair:
     recipe = context.plan.loaded.recipe
     held_out = recipe.prove.held_out
     text = None if held_out is None else context.text(held_out, "held-out text", action.inputs["held_out"])
     names = [f.name for f in compiled.files if f.name.startswith(("tokenizer", "special_tokens", "chat_template"))]
     return DecoderPair(
         name=artifact.name,
-        source=context.checkpoint(),
+        source=source,
         candidate=decoded,
         runtime=f"{_TITLES[artifact.format]} {artifact.backend.version}",
         scheme=artifact.scheme,

@@ -44,6 +44,7 @@ def as_json(built: Built) -> dict[str, Any]:
         "development_key": built.signer.is_development,
         "cached": built.cached,
         "wall_s": round(built.wall_s, 3),
+        "finishes_on_device": built.finishes_on_device,
         "carried": list(built.carried),
         "proofs": [p.model_dump(mode="json") for p in built.proofs],
         "not_verified": [n.model_dump(mode="json") for n in built.not_verified],
@@ -67,6 +68,8 @@ def as_text(built: Built) -> str:
     lines += ["", "not verified:", *(f"  {n.what}: {n.why}" for n in built.not_verified)]
     path = shlex.quote(str(built.path))
     lines += ["", "next:", f"  edgec verify {path}", f"  edgec unpack {path} model/"]
+    if built.finishes_on_device:
+        lines.append(f"  edgec device finalize {path}    # on the device: builds the engine and proves it")
     if built.signer.is_development:
         lines.append("  edgec keys new            # a key of your own: devices should not trust a development key")
     return "\n".join(lines)

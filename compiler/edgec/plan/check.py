@@ -81,6 +81,7 @@ def _found(loaded: LoadedRecipe, target: Target | None) -> Iterator[_Found]:
     if target is not None:
         for number, artifact in enumerate(loaded.recipe.artifacts):
             yield from _target_mistakes(loaded, target, number, artifact)
+        yield from _two_systems(loaded, target)
 
 
 def _file_mistakes(loaded: LoadedRecipe) -> Iterator[_Found]:
@@ -121,6 +122,20 @@ def _equal_artifacts(loaded: LoadedRecipe) -> Iterator[_Found]:
             hint = "one bundle holds one file per scheme: remove one, or write a second recipe"
             yield _at(loaded, ("artifacts", number, "quantize", "scheme"), message, hint)
         seen.setdefault(same, number)
+
+
+def _two_systems(loaded: LoadedRecipe, target: Target) -> Iterator[_Found]:
+    """A device runs one JetPack, and a bundle is for one device."""
+    first: tuple[str, str] | None = None
+    for number, artifact in enumerate(loaded.recipe.artifacts):
+        software = next((r.software for r in target.runtimes.values() if artifact.format in r.formats), None)
+        if software is None or software.jetpack is None:
+            continue
+        needs = (artifact.format, software.jetpack)
+        first = first or needs
+        if needs[1] != first[1]:
+            message = f"`{needs[0]}` needs JetPack {needs[1]}, and `{first[0]}` in the same bundle JetPack {first[1]}"
+            yield _at(loaded, ("artifacts", number, "format"), message, "write a recipe for each: a device runs one")
 
 
 def _source_mistakes(loaded: LoadedRecipe, relative: str) -> Iterator[_Found]:

@@ -74,7 +74,7 @@ def trtllm_backend(header: CheckpointHeader, artifact: TrtLlmArtifact, version: 
 
 
 def limits_of_engine(layout: TrtLlmLayout, limits: EngineLimits, runtime: Runtime, fit: Fit) -> BuildLimits:
-    """The numbers of the build in the memory that is there. Raises InputError, with the one to change, for too little."""
+    """The numbers of the build in the memory that is there. Raises InputError, with the one to change, for less."""
     # A model that does not fit is planned all the same, so that the plan can say by how much.
     budget_mib = _UNBOUNDED_MIB if fit.verdict == "no" else fit.available_mib - runtime.constant_mib
     wish = EngineWish(limits.batch, limits.input_tokens, limits.output_tokens, limits.context)

@@ -75,6 +75,9 @@ class Proof(_Doc):
 
     artifact: str
     runtime: str = Field(description="Name and version of the runtime that was used.")
+    in_place_of: str | None = Field(
+        None, description="The runtime that will serve the artifact, where it could not run here."
+    )
     checks: tuple[Check, ...]
     samples: tuple[Sample, ...] = ()
     tensors: tuple[TensorError, ...] = ()

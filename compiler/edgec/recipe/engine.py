@@ -6,10 +6,11 @@ refuses them and what to use instead.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from edgec.documents.shape import InWords
 from edgec.documents.typed import mistake
 from edgec.recipe.document import Document, RelativePath
 
@@ -17,6 +18,8 @@ EdgeLlmScheme = Literal["fp16", "int8_sq", "int4_awq", "int4_gptq", "int4_rtn", 
 TrtLlmScheme = Literal[
     "fp16", "int8_wo", "int4_wo", "int8_sq", "int4_awq", "int4_gptq", "int4_rtn", "fp8", "nvfp4",
 ]  # fmt: skip
+
+TrtLlmVersion = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(-jetson)?$"), InWords("three numbers with dots")]
 
 # Schemes whose quantizer runs the model on a text, and those that group columns.
 CALIBRATED = frozenset({"int8_sq", "int4_awq", "int4_gptq"})
@@ -78,7 +81,9 @@ class TrtLlmQuantize(WeightQuantize):
         _refuse_unused(self, self.scheme, calibrates=self.scheme in CALIBRATED or self.kv_cache == "int8")
         if self.kv_cache == "int8" and self.calibration is None:
             hint = "add `calibration:` with a text like the ones the model will see, or use `kv_cache: fp16`"
-            raise mistake("the scales of an INT8 KV cache are measured on a text, and none is named", hint, at="kv_cache")
+            raise mistake(
+                "the scales of an INT8 KV cache are measured on a text, and none is named", hint, at="kv_cache"
+            )
         return self
 
 
@@ -107,9 +112,8 @@ class TrtLlmArtifact(Document):
     """A TensorRT-LLM checkpoint, which a Jetson with JetPack 6.1 makes its engine from."""
 
     format: Literal["trtllm"] = Field(description="The kind of file to make.", examples=["trtllm"])
-    version: str | None = Field(
+    version: TrtLlmVersion | None = Field(
         None,
-        pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(-jetson)?$",
         description="The TensorRT-LLM that builds the engine. Default: the one for the target's JetPack.",
         examples=["0.12.0-jetson"],
     )

@@ -160,9 +160,8 @@ def _linear_bytes(linear: Linear, scheme: str) -> int:
 
 
 def _orders(shape: ModelShape, scheme: str) -> int:
-    """A GPTQ checkpoint's order of input channels, one per width, 8 bytes each."""
-    widths = {linear.in_features for linear in shape.layer_linears(0)}
-    return 8 * sum(widths) if scheme.startswith("int4") else 0
+    """The orders of input channels of a GPTQ checkpoint, 8 bytes a channel; another one has none."""
+    return 8 * sum(linear.in_features for linear in shape.linears()) if scheme.startswith("int4") else 0
 
 
 def _casts(header: CheckpointHeader, scheme: str) -> bool:
