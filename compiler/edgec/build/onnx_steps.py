@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import asdict
+from typing import Any
 
 from edgec.build.context import StepContext
 from edgec.build.proofs import PROOF_FILE, refuse_failed
@@ -39,17 +40,22 @@ def run_onnx_quantize(context: StepContext, action: Action, work: Workspace) -> 
     graph = context.result(EXPORT_ACTION).path(MODEL_FILE)
     if not artifact.layout.routes:
         with explained(work.folder):
-            shutil.copyfile(graph, work.folder / MODEL_FILE)
-        return work.commit({MODEL_FILE: None}, {"files": [MODEL_FILE], "attempts": []})
+            shutil.copyfile(graph, work.folder / artifact.layout.file)
+        return _commit(work, artifact, [])
     recipe = context.plan.loaded.recipe
     limits = demanded(artifact.scheme, recipe.prove)
     chosen, tried = quantize_encoder(
-        context.environment(TOOLCHAIN), graph, artifact.encoder, artifact.layout,
-        Demand(limits.min_mean_cosine, limits.min_cosine), _calibration(context, artifact, action), work.folder,
+        context.environment(TOOLCHAIN), graph, artifact.encoder, artifact.layout, work.folder,
+        demand=Demand(limits.min_mean_cosine, limits.min_cosine), texts=_calibration(context, artifact, action),
         report=context.report, log=context.logs / "onnx-quantize.log",
     )  # fmt: skip
     attempts = [Attempt(chosen=c is chosen, **asdict(c)).model_dump(mode="json") for c in tried]
-    return work.commit({MODEL_FILE: None}, {"files": [MODEL_FILE], "attempts": attempts})
+    return _commit(work, artifact, attempts)
+
+
+def _commit(work: Workspace, artifact: OnnxPlan, attempts: list[dict[str, Any]]) -> Result:
+    name = artifact.layout.file
+    return work.commit({name: None}, {"files": [name], "attempts": attempts})
 
 
 def _calibration(context: StepContext, artifact: OnnxPlan, action: Action) -> list[list[int]]:
@@ -71,7 +77,7 @@ def run_onnx_prove(context: StepContext, action: Action, work: Workspace) -> Res
     pair = EncoderPair(
         name=artifact.name,
         source=context.checkpoint(),
-        model=compiled.path(MODEL_FILE),
+        model=compiled.path(artifact.layout.file),
         encoder=artifact.encoder,
         scheme=artifact.scheme,
         settings=recipe.prove,

@@ -10,7 +10,7 @@ from typing import Any
 from edgec.documents.canonical import sha256_bytes
 from edgec.errors import Diagnostic, InputError
 from edgec.formats.onnx.encoder import Encoder, encoder_tokenizer, read_encoder
-from edgec.formats.onnx.layout import MODEL_FILE, OnnxLayout, plan_layout
+from edgec.formats.onnx.layout import OnnxLayout, plan_layout
 from edgec.plan.artifact import ModelFacts, PlannedArtifact, artifact_name
 from edgec.plan.fit import predict_fit
 from edgec.plan.model import ArtifactPlan, Fit
@@ -91,7 +91,7 @@ def plan_onnx(
             scheme=scheme,
             context=encoder.context,
             output_bytes=layout.size_bytes,
-            files=(MODEL_FILE,),
+            files=(layout.file,),
             bytes_by_type=layout.bytes_by_type,
             fit=_fit(target, runtime, encoder, layout, loaded.recipe.batch),
             # Encoders do not decode; their speed is not predicted.

@@ -85,7 +85,7 @@ def _proof(graph: ActionGraph, artifact: OnnxPlan, compiled: str) -> str:
             settings=settings,
             inputs={"artifact": compiled, "source": graph.model, **graph.held_out()},
             needs=(*graph.fetched, artifact.compile_action),
-            reason=f"its vectors in onnxruntime against the source's in torch, on {prove.held_out or 'a built-in text'}",
+            reason=f"its vectors in onnxruntime, the source's in torch, on {prove.held_out or 'a built-in text'}",
             cost=Cost(memory_mib=proof_memory_mib(artifact.layout.float_bytes)),
             toolchains=(TOOLCHAIN,),
         )

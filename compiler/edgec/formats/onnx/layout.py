@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from edgec.formats.onnx.encoder import Encoder
 from edgec.formats.onnx.routes import ROUTES, Route
 
+# The float32 graph that all artifacts of a recipe are made of.
 MODEL_FILE = "model.onnx"
 OPSET = 18
 # Nodes, names and shapes: measured 0.1 MB for 6 layers in float32, 0.5 MB with quantizers around every operator.
@@ -27,6 +28,11 @@ class OnnxLayout:
     float_bytes: int
     size_bytes: int
     bytes_by_type: dict[str, int]
+
+    @property
+    def file(self) -> str:
+        """Its name; artifacts of one bundle lie in one folder."""
+        return f"model-{self.scheme}.onnx"
 
 
 def plan_layout(encoder: Encoder, scheme: str) -> OnnxLayout:

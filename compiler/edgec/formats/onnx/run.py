@@ -28,6 +28,8 @@ TOOLCHAIN = "optimum"
 _INSIDE = Path(__file__).parent / "inside"
 EXPORT_SCRIPT = _INSIDE / "export_encoder.py"
 QUANTIZE_SCRIPT = _INSIDE / "quantize_encoder.py"
+# Threads that spin while they wait for each other make a busy machine slower, and the result no other.
+_ENV = {"OMP_WAIT_POLICY": "PASSIVE"}
 _SCRATCH = ".onnx-scratch"
 _TIMEOUT_S = 1800
 _ROUTE_TIMEOUT_S = 600
@@ -117,7 +119,7 @@ def export_encoder(
         }
         memory_mib = export_memory_mib(layout.float_bytes)
         answer = run_json(
-            environment, script, request, timeout_s=_TIMEOUT_S, log=log, memory_mib=memory_mib, report=report
+            environment, script, request, timeout_s=_TIMEOUT_S, log=log, memory_mib=memory_mib, env=_ENV, report=report
         )
         _require_file(made, layout.float_bytes, "Optimum's export", log)
         with _answer_of(script, log):
@@ -125,7 +127,7 @@ def export_encoder(
                 tuple(answer["inputs"]), float(answer["max_difference"]), answer["versions"], int(answer["peak_mib"])
             )
             _require_encoder(answer, exported, log)
-        _keep(made, out)
+        _keep(made, out / MODEL_FILE)
     return exported
 
 
@@ -150,15 +152,15 @@ def quantize_encoder(
     graph: Path,
     encoder: Encoder,
     layout: OnnxLayout,
-    demand: Demand,
-    texts: Sequence[Sequence[int]],
     out: Path,
     *,
+    demand: Demand,
+    texts: Sequence[Sequence[int]],
     report: Reporter,
     log: Path,
     script: Path = QUANTIZE_SCRIPT,
 ) -> tuple[Candidate, tuple[Candidate, ...]]:
-    """Writes the chosen candidate as `model.onnx` into `out`; returns it and all that were tried.
+    """Writes the chosen candidate as `layout.file` into `out`; returns it and all that were tried.
 
     `texts`: token ids of the calibration text; where there is a choice, ranges come from every other one and the rest
     judges. Raises ToolError: died, hung, wrote what it must not; ProofError: no route is good enough.
@@ -188,8 +190,7 @@ def quantize_encoder(
         chosen = choose(tried, demand, log)
         made = scratch / f"{chosen.name}.onnx"
         _require_file(made, layout.size_bytes, chosen.title, log)
-        made.replace(scratch / MODEL_FILE)
-        _keep(scratch / MODEL_FILE, out)
+        _keep(made, out / layout.file)
     return chosen, tried
 
 
@@ -260,9 +261,9 @@ def _require_file(path: Path, most_bytes: int, what: str, log: Path) -> None:
         raise ToolError.of(f"{what} made a file of {size} bytes, and at most {most_bytes} were planned", hint=hint)
 
 
-def _keep(made: Path, out: Path) -> None:
-    with explained(out):
+def _keep(made: Path, final: Path) -> None:
+    with explained(final):
         with made.open("rb+") as file:
             os.fsync(file.fileno())
-        made.replace(out / MODEL_FILE)
-        fsync_folder(out)
+        made.replace(final)
+        fsync_folder(final.parent)
