@@ -83,6 +83,7 @@ def run_onnx_prove(context: StepContext, action: Action, work: Workspace) -> Res
         settings=recipe.prove,
         held_out_text=None if held_out is None else context.text(held_out, "held-out text", action.inputs["held_out"]),
         attempts=tuple(Attempt.model_validate(a) for a in compiled.facts["attempts"]),
+        calibrated=frozenset(artifact.calibration_lines),
         logs=context.logs,
     )
     with context.weights_unchanged():

@@ -5,7 +5,6 @@ Rule: the artifact runs on the runtime that will serve it, the source in its own
 
 from __future__ import annotations
 
-import importlib.resources
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from edgec.source.model import Checkpoint
 from edgec.toolchain.cores import usable_cores
 from edgec.toolchain.environments import Environment, run_json
 
+SCRIPT = Path(__file__).parent / "inside" / "embed.py"
 _TIMEOUT_S = 1800
 # torch, transformers and onnxruntime beside copies of the weights; measured in docs/onnx.md.
 _FIXED_MIB = 700
@@ -44,7 +44,10 @@ Floats = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class EncoderPair:
-    """An artifact and its source. `attempts`: the routes that were tried; `held_out_text` None: the built-in text."""
+    """An artifact and its source. `attempts`: the routes that were tried; `held_out_text` None: the built-in text.
+
+    `calibrated`: lines that the artifact was calibrated or chosen on, which prove nothing.
+    """
 
     name: str
     source: Checkpoint
@@ -54,6 +57,7 @@ class EncoderPair:
     settings: Prove
     held_out_text: str | None
     attempts: tuple[Attempt, ...]
+    calibrated: frozenset[str]
     logs: Path
 
     @property
@@ -80,15 +84,27 @@ def proof_memory_mib(float_bytes: int) -> int:
 
 
 def prove_encoder_pair(
-    pair: EncoderPair, environment: Environment, scratch: Path, report: Reporter, *, memory_mib: int
+    pair: EncoderPair,
+    environment: Environment,
+    scratch: Path,
+    report: Reporter,
+    *,
+    memory_mib: int,
+    script: Path = SCRIPT,
 ) -> Proof:
     """The proof. `scratch`: a folder. Raises InputError for a text too short, ToolError when the comparison dies."""
     files = pair.source.header.files
-    text = built_in_text() if pair.held_out_text is None else pair.held_out_text
+    whole = built_in_text() if pair.held_out_text is None else pair.held_out_text
+    text = "\n".join(line for line in whole.splitlines() if line.strip() not in pair.calibrated)
     ids = token_ids(files, choose_texts(text), pair.encoder.context)
     special = encoder_tokenizer(files).get_added_tokens_decoder()
     pieces = [piece.text for piece in corpus([special[i].content for i in sorted(special)])]
-    answer = _compared(pair, environment, scratch, ids, pieces, report=report, memory_mib=memory_mib)
+    request = _request(pair, ids, pieces, scratch / _EMBEDDINGS)
+    log = pair.logs / _LOG
+    found = run_json(
+        environment, script, request, timeout_s=_TIMEOUT_S, log=log, memory_mib=memory_mib, env=_ENV, report=report
+    )
+    answer = _answer(found, scratch / _EMBEDDINGS, pieces, texts=len(ids), log=log)
     tokens = compare_tokens(
         files["tokenizer.json"], answer.plain.__getitem__, tokenize_complete=answer.complete.__getitem__
     )
@@ -105,18 +121,8 @@ def prove_encoder_pair(
     )
 
 
-def _compared(
-    pair: EncoderPair,
-    environment: Environment,
-    scratch: Path,
-    ids: Sequence[list[int]],
-    pieces: Sequence[str],
-    *,
-    report: Reporter,
-    memory_mib: int,
-) -> _Answer:
-    log, out = pair.logs / _LOG, scratch / _EMBEDDINGS
-    request = {
+def _request(pair: EncoderPair, ids: Sequence[list[int]], pieces: Sequence[str], out: Path) -> dict[str, Any]:
+    return {
         "checkpoint": str(pair.source.root.resolve()),
         "model": str(pair.model.resolve()),
         "texts": list(ids),
@@ -126,34 +132,27 @@ def _compared(
         "corpus": list(pieces),
         "out": str(out.resolve()),
     }
-    with importlib.resources.as_file(importlib.resources.files("edgec.prove.encoder_pair") / "inside") as inside:
-        found = run_json(
-            environment, inside / "embed.py", request,
-            timeout_s=_TIMEOUT_S, log=log, memory_mib=memory_mib, env=_ENV, report=report,
-        )  # fmt: skip
+
+
+def _answer(found: Mapping[str, Any], out: Path, pieces: Sequence[str], *, texts: int, log: Path) -> _Answer:
+    """What the script found. Raises ToolError for an answer of another form."""
     try:
-        return _answer(found, out, pieces, len(ids))
+        with np.load(out, allow_pickle=False) as arrays:
+            rows = {name: np.asarray(arrays[name]) for name in ("source", "artifact", "padded")}
+        if any(array.ndim != 2 or array.shape[0] != texts for array in rows.values()):
+            raise ValueError(f"embeddings of shapes {[array.shape for array in rows.values()]}")
+        return _Answer(
+            **rows,
+            plain=dict(zip(pieces, found["plain"], strict=True)),
+            complete=dict(zip(pieces, found["complete"], strict=True)),
+            onnxruntime=str(found["versions"]["onnxruntime"]),
+        )
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise ToolError.of(
             f"the comparison gave an answer of another form: {error!r}", hint=f"the whole output is in {log}"
         ) from error
     finally:
         out.unlink(missing_ok=True)
-
-
-def _answer(found: Mapping[str, Any], out: Path, pieces: Sequence[str], texts: int) -> _Answer:
-    with np.load(out, allow_pickle=False) as arrays:
-        rows = {name: np.asarray(arrays[name]) for name in ("source", "artifact", "padded")}
-    if any(array.ndim != 2 or array.shape[0] != texts for array in rows.values()):
-        raise ValueError(f"embeddings of shapes {[array.shape for array in rows.values()]}")
-    return _Answer(
-        source=rows["source"],
-        artifact=rows["artifact"],
-        padded=rows["padded"],
-        plain=dict(zip(pieces, found["plain"], strict=True)),
-        complete=dict(zip(pieces, found["complete"], strict=True)),
-        onnxruntime=str(found["versions"]["onnxruntime"]),
-    )
 
 
 def _size_checks(pair: EncoderPair, answer: _Answer) -> list[Check]:
