@@ -42,7 +42,7 @@ class Route:
 
 _DYNAMIC = Route("dynamic", "dynamic, a scale per channel", "dynamic")
 _STATIC = Route("static-u16", "static QDQ, activations of 16 bits", "static", activation_bits=16)
-_WEIGHTS = Route("weights", "8-bit weights with a scale per channel, activations by the runtime", "weights")
+_WEIGHTS = Route("weights", "weights alone, a scale per channel; activations in blocks, by the runtime", "weights")
 _OTHERS = (
     Route("dynamic-tensor", "dynamic, a scale per tensor (onnxruntime's default)", "dynamic", "tensor", False),
     Route("dynamic-all", "dynamic, a scale per channel, embedding with one scale", "dynamic", "tensor"),
