@@ -115,7 +115,8 @@ def test_qwen2_by_edge_llm(orin: tuple[Path, Shop]) -> None:
 @pytest.mark.parametrize("orin", ["orin-nano-llama32-1b"], indirect=True)
 def test_llama32_in_int8_by_edge_llm(orin: tuple[Path, Shop]) -> None:
     recipe, shop = orin
-    built = shop.run("build", recipe, *QUICK, *FEWER)
+    # All of the calibration text: the scales of the inputs are as large as the largest it shows.
+    built = shop.run("build", recipe, *QUICK)
     assert built.code == 0, built.last
     assert checks(built.last)["KL divergence"]["measured"] < 0.02
 
