@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from encoder_models import write_encoder
+from hub_server import HubServer
+from ruamel.yaml import YAML
 
 from conftest import Shop
 
 ROOT = Path(__file__).parents[2]
+RECIPES = ROOT / "recipes"
 TEXTS = ROOT / "models" / "docs-llama"
 RECIPE = """\
 schema: edgec/recipe/v1
@@ -55,7 +60,7 @@ def checks(proof: dict[str, Any]) -> dict[str, float]:
 def test_minilm_is_small_and_near_and_the_report_shows_what_was_rejected(
     workshop: Shop, minilm_checkpoint: Path
 ) -> None:
-    text = (ROOT / "recipes" / "pi5-minilm.yaml").read_text(encoding="utf-8").replace("../models", str(TEXTS.parent))
+    text = (RECIPES / "pi5-minilm.yaml").read_text(encoding="utf-8").replace("../models", str(TEXTS.parent))
     before, _, after = text.partition("source:\n")
     rest = after[after.index("context:") :]
     recipe = workshop.recipe(f"{before}source: {{path: {minilm_checkpoint}, licence: apache-2.0}}\n{rest}")
@@ -113,6 +118,36 @@ def test_a_tiny_encoder_in_other_schemes_twice_the_same(workshop: Shop) -> None:
     assert sizes["model-int8_fine.onnx"] < 0.35 * sizes["model-fp32.onnx"]
     assert proofs["onnx-fp32"]["smallest cosine"] > 0.99999
     assert 0.996 < proofs["onnx-int8_fine"]["smallest cosine"] < 0.99999
+
+
+@pytest.fixture
+def hub_shop(workshop: Shop) -> Iterator[Shop]:
+    """A workshop whose hub has a small BERT under the name and the commit that the recipe has."""
+    lines = (TEXTS / "calibration.txt").read_text(encoding="utf-8").splitlines()
+    model = write_encoder(workshop.folder / "encoder", lines[:2000], positions=256)
+    files = {str(p.relative_to(model)): p.read_bytes() for p in model.rglob("*") if p.is_file()}
+    source = YAML(typ="safe").load(RECIPES / "pi5-minilm.yaml")["source"]
+    server = HubServer(files, repo=source["hub"], commit=source["revision"])
+    extra = {"HF_ENDPOINT": server.url, "HF_HOME": str(workshop.folder / "hf"), "HF_HUB_OFFLINE": "0"}
+    yield dataclasses.replace(workshop, extra=extra)
+    server.close()
+
+
+def test_the_recipe_is_planned_from_headers(hub_shop: Shop) -> None:
+    planned = hub_shop.run("plan", RECIPES / "pi5-minilm.yaml")
+    assert planned.code == 0, planned.last
+    (artifact,) = planned.last["artifacts"]
+    assert (artifact["fit"]["verdict"], artifact["context"], artifact["speeds"]) == ("fits", 256, [])
+    tools = {a["name"]: a["toolchains"] for a in planned.last["actions"]}
+    assert tools["export onnx"] == tools["compile onnx-auto"] == tools["prove onnx-auto"] == ["optimum"]
+
+
+@pytest.mark.toolchain
+def test_the_recipe_is_built_from_a_hub(hub_shop: Shop) -> None:
+    built = hub_shop.run("build", RECIPES / "pi5-minilm.yaml")
+    assert built.code == 0, built.last
+    (proof,) = built.last["proofs"]
+    assert checks(proof)["mean cosine"] >= 0.99
 
 
 @pytest.mark.toolchain
