@@ -28,6 +28,9 @@ REVISIONS: Mapping[str, int] = {
     "checkpoint": 1,
     "prove": 1,
     "compare": 1,
+    "onnx_export": 1,
+    "onnx_quantize": 1,
+    "onnx_prove": 1,
     "wheels": 1,
     "bundle": 2,
 }
@@ -47,6 +50,9 @@ _TOOLS: Mapping[str, tuple[str, ...]] = {
     "checkpoint": ("numpy",),
     "prove": ("xllamacpp", "tokenizers"),
     "compare": ("tokenizers",),
+    "onnx_export": (),
+    "onnx_quantize": ("tokenizers",),
+    "onnx_prove": ("numpy", "tokenizers"),
     "wheels": (),
     "bundle": (),
 }

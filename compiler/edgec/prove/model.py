@@ -54,6 +54,22 @@ class TensorError(_Doc):
     relative_rmse: float
 
 
+class Attempt(_Doc):
+    """A way to make the artifact that was tried. Cosines on the calibration text, None where nothing was compared.
+
+    `time_share`: CPU time of one text, as a share of the unquantized model's; `failed`: why it could not be made.
+    """
+
+    name: str
+    title: str
+    chosen: bool
+    size_bytes: int
+    mean_cosine: float | None = None
+    min_cosine: float | None = None
+    time_share: float | None = None
+    failed: str | None = None
+
+
 class Proof(_Doc):
     """The result of proving one artifact against its source on its runtime."""
 
@@ -66,6 +82,7 @@ class Proof(_Doc):
     samples: tuple[Sample, ...] = ()
     tensors: tuple[TensorError, ...] = ()
     not_verified: tuple[NotVerified, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
 
     @property
     def passed(self) -> bool:
