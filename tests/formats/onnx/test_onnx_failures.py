@@ -22,7 +22,7 @@ from edgec.toolchain.environments import Environment, find_toolchain
 GOOD = (
     "    Path(request['out']).write_bytes(bytes(1000))\n"
     "    answer = {'inputs': ['input_ids', 'attention_mask'], 'outputs': ['last_hidden_state'], 'opset': 18,\n"
-    "              'max_difference': 1e-6, 'versions': {}, 'peak_mib': 1}\n"
+    "              'max_difference': 1e-6, 'versions': {}}\n"
 )
 # One candidate as the script answers it, in a file that is there.
 CANDIDATE = (

@@ -81,8 +81,8 @@ def export_edgellm(
         structure = check_structure(made, layout)
         tensors = compare_weights(made, layout.shape, checkpoint, report=report, action=action)
         _move(made, out, files)
-    peaks = (int(answer.get(name, 0)) for name in ("peak_mib", "anonymous_mib"))
-    return EdgeLlmExport(files, structure, tensors, answer.get("versions", {}), *peaks)
+    anonymous_mib = int(answer.get("anonymous_mib", 0))
+    return EdgeLlmExport(files, structure, tensors, answer.get("versions", {}), answer["peak_mib"], anonymous_mib)
 
 
 def _refuse_other_version(environment: Environment, layout: EdgeLlmLayout) -> None:

@@ -27,7 +27,7 @@ _WATCH_S = 0.02
 def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
     """`checkpoint`, `out`: folders; `version`: what the exporter must be.
 
-    Answers versions and peaks of memory: `anonymous_mib` of it cannot be dropped, `peak_mib` has mapped files besides.
+    Answers versions, and the peak of memory that cannot be dropped: mapped files can.
     """
     watch = _MemoryWatch()
     watch.start()
@@ -46,7 +46,7 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
     progress(2, _STEPS, "steps", "taking out debug data")
     _strip(path)
     versions = {"edgellm": __version__, "torch": torch.__version__, "onnx": onnx.__version__}
-    return {"versions": versions, "peak_mib": _status_mib("VmHWM:"), "anonymous_mib": watch.peak_mib}
+    return {"versions": versions, "anonymous_mib": watch.peak_mib}
 
 
 def _strip(path: Path) -> None:
@@ -71,10 +71,10 @@ class _MemoryWatch(threading.Thread):
     def run(self) -> None:
         """Until the process ends."""
         while True:
-            self.peak_mib = max(self.peak_mib, _status_mib("RssAnon:"))
+            self.peak_mib = max(self.peak_mib, _anonymous_mib())
             time.sleep(_WATCH_S)
 
 
-def _status_mib(counter: str) -> int:
+def _anonymous_mib() -> int:
     with Path("/proc/self/status").open(encoding="ascii") as status:
-        return next(int(line.split()[1]) >> 10 for line in status if line.startswith(counter))
+        return next(int(line.split()[1]) >> 10 for line in status if line.startswith("RssAnon:"))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ _OUTPUT = "last_hidden_state"
 def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
     """`checkpoint`, `scratch`: folders; `out`: the file to write; `opset`; `vocabulary`, `positions`, `threads`.
 
-    Answers inputs, outputs, opset, the largest difference to torch, versions and the peak of memory.
+    Answers inputs, outputs, opset, the largest difference to torch, and versions.
     """
     os.umask(0o022)
     # Tools leave files where they run.
@@ -59,7 +58,6 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
         "outputs": [value.name for value in model.graph.output],
         "opset": next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")),
         "max_difference": _difference(request, out, inputs),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
         "versions": {m.__name__: m.__version__ for m in (torch, transformers, onnx, onnxruntime)},
     }
 

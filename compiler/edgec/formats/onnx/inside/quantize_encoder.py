@@ -6,7 +6,6 @@ Rule: a route that fails is an answer, not an end; which candidate counts is dec
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -60,7 +59,6 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
         found.append(entry)
     return {
         "candidates": found,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
         "versions": {m.__name__: m.__version__ for m in (onnx, onnxruntime, np)},
     }
 

@@ -5,13 +5,12 @@ Runs in the toolchain `optimum`, by edgec.toolchain; imports nothing of edgec.
 Request: `checkpoint` (a folder), `model` (an ONNX file), `texts` (lists of token ids), `pooling`, `pad_id`, `threads`,
 `corpus` (texts), `out` (a file for the embeddings: `source`, `artifact`, `padded`, one row for each text).
 Answer: `inputs`, `outputs`, `plain` and `complete` (token ids of the corpus without and with special tokens),
-`seconds` (CPU time of both), `versions`, `peak_mib`.
+`seconds` (CPU time of both), `versions`.
 """
 
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -57,7 +56,6 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
         **_tokenized(request["checkpoint"], request["corpus"]),
         "seconds": {"torch": torch_s, "onnxruntime": onnx_s},
         "versions": {m.__name__: m.__version__ for m in (torch, transformers, onnxruntime)},
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
     }
 
 
