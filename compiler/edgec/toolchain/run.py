@@ -32,7 +32,7 @@ def run_json(
     env: Mapping[str, str] | None = None,
     report: Reporter = silent,
 ) -> dict[str, Any]:
-    """Runs `script`'s function `run(request, progress) -> dict` in the environment and returns what it returned, and `peak_mib`.
+    """Runs `script`'s function `run(request, progress) -> dict` in the environment; returns its answer and `peak_mib`.
 
     `memory_mib`: what it will need (default: what the toolchain says); `env`: variables it gets besides.
     Raises ToolError: too little memory, died, hung, was killed, or gave no result; nothing it started lives on.
