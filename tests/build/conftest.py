@@ -81,7 +81,7 @@ class Shop:
 
     def finish(self, child: subprocess.Popen[str]) -> Finished:
         """Waits for a command."""
-        out, err = child.communicate(timeout=300)
+        out, err = child.communicate(timeout=900)
         lines = [json.loads(line) for line in out.splitlines()]
         return Finished(child.returncode, lines[-1] if lines else {}, lines, err)
 

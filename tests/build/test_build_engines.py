@@ -53,8 +53,8 @@ def unpacked(shop: Shop, bundle: str) -> Path:
 
 def checks(built: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The checks of the one proof, by name."""
-    (artifact,) = built["artifacts"]
-    return {check["name"]: check for check in artifact["proof"]["checks"]}
+    (proof,) = built["proofs"]
+    return {check["name"]: check for check in proof["checks"]}
 
 
 @pytest.mark.toolchain
@@ -63,7 +63,7 @@ def test_llama3_by_edge_llm(orin: tuple[Path, Shop]) -> None:
     recipe, shop = orin
     built = shop.run("build", recipe, *QUICK, *FEWER)
     assert built.code == 0, built.last
-    folder = unpacked(shop, built.last["path"])
+    folder = unpacked(shop, built.last["bundle"])
     config = json.loads((folder / "edgellm" / "config.json").read_bytes())
     assert config["edgellm_version"] == "0.11.0"
     assert (folder / "edgellm" / "model.onnx.data").stat().st_size > 2 << 20
@@ -90,7 +90,7 @@ def test_llama3_by_tensorrt_llm(orin: tuple[Path, Shop]) -> None:
     recipe, shop = orin
     built = shop.run("build", recipe, *QUICK)
     assert built.code == 0, built.last
-    folder = unpacked(shop, built.last["path"])
+    folder = unpacked(shop, built.last["bundle"])
     config = json.loads((folder / "trtllm" / "config.json").read_bytes())
     assert config["quantization"]["quant_algo"] == "W8A16"
     plan = parse_plan((folder / "device" / "trtllm-int8_wo.finalize.json").read_bytes(), "plan")
@@ -115,7 +115,8 @@ def test_qwen2_by_edge_llm(orin: tuple[Path, Shop]) -> None:
 @pytest.mark.parametrize("orin", ["orin-nano-llama32-1b"], indirect=True)
 def test_llama32_in_int8_by_edge_llm(orin: tuple[Path, Shop]) -> None:
     recipe, shop = orin
-    built = shop.run("build", recipe, *QUICK, *FEWER)
+    # All of the calibration text: the scales of the inputs are as large as the largest it shows.
+    built = shop.run("build", recipe, *QUICK)
     assert built.code == 0, built.last
     assert checks(built.last)["KL divergence"]["measured"] < 0.02
 

@@ -81,8 +81,6 @@ def replay(request: dict[str, Any], reference: Path, version: str) -> dict[str, 
 def main(arguments: list[str], *, mode: str = "good") -> int:
     """As a builder; the first argument is the name of the one it stands in for."""
     name, *rest = arguments
-    if mode == "slow":
-        time.sleep(1.5)
     if mode == "hangs":
         time.sleep(600)
     if mode == "killed for memory":
@@ -91,7 +89,10 @@ def main(arguments: list[str], *, mode: str = "good") -> int:
     if mode == "fails":
         _say("[21:30:27.874] [ERROR] [llm_build.cpp:243:main] Failed to build LLM engine.")
         return 1
-    return _trtllm(rest, mode) if name == "trtllm-build" else _edgellm(rest, mode)
+    code = _trtllm(rest, mode) if name == "trtllm-build" else _edgellm(rest, mode)
+    if mode == "lingers":
+        time.sleep(1.6)
+    return code
 
 
 def _edgellm(arguments: list[str], mode: str) -> int:
@@ -118,7 +119,10 @@ def _edgellm(arguments: list[str], mode: str) -> int:
         config["edgellm_version"] = "0.6.0"
     if mode != "no config":
         (given.engine_dir / "config.json").write_text(json.dumps(config))
-    shutil.copy(given.onnx_dir / "tokenizer.json", given.engine_dir)
+    if mode == "tokenizer is a link":
+        (given.engine_dir / "tokenizer.json").symlink_to(given.onnx_dir / "tokenizer.json")
+    else:
+        shutil.copy(given.onnx_dir / "tokenizer.json", given.engine_dir)
     _say(f"[21:30:29.433] [INFO] [builderUtils.cpp:328:buildAndSerializeEngine] Engine saved to {given.engine_dir}")
     _say("[21:30:30.110] [INFO] [llm_build.cpp:246:main] LLM engine built successfully.")
     return 0
@@ -149,6 +153,10 @@ def _write_engine(path: Path, weights: bytes, mode: str) -> None:
     if mode == "no engine":
         return
     whole = HEADER + weights
+    if mode == "engine is a link":
+        path.with_name("elsewhere").write_bytes(whole)
+        path.symlink_to("elsewhere")
+        return
     path.write_bytes({"empty engine": b"", "truncated engine": whole[: len(whole) // 4]}.get(mode, whole))
 
 

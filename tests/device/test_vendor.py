@@ -21,7 +21,6 @@ from edgec.errors import DeviceError
 _EDGELLM = """
 class _Native:
     class LLMBuilderConfig: pass
-    class ContextCacheConfig: pass
     class LLMGenerationRequest: pass
     class Request:
         def __init__(self, messages): self.messages = messages
@@ -35,8 +34,8 @@ class _Native:
             pathlib.Path(self.engine_dir, "called.json").write_text(json.dumps(vars(self.config)))
             return self.config.max_batch_size != 666
     class LLMRuntime:
-        def __init__(self, engine_dir, media, lora, checkpoint_dir, cache):
-            assert (media, lora, cache.enabled) == ("", {}, False)
+        def __init__(self, engine_dir, media, lora, checkpoint_dir):
+            assert (media, lora) == ("", {})
         def handle_request(self, asked):
             (request,) = asked.requests
             ((role, text),) = request.messages
@@ -58,6 +57,25 @@ class _Values(list):
 def log_softmax(logits, dim): return logits
 """
 # `ModelRunnerCpp` of tensorrt_llm.runtime 0.12.
+_TRTLLM_LATER = """
+import torch
+class ModelRunnerCpp:
+    @classmethod
+    def from_dir(cls, engine_dir, *, max_batch_size, max_input_len, max_output_len, max_beam_width,
+                 max_tokens_in_paged_kv_cache=None, gather_generation_logits=False):
+        assert max_tokens_in_paged_kv_cache == 16
+        runner = cls()
+        runner.gathers = gather_generation_logits
+        return runner
+    def generate(self, batch, *, max_new_tokens, end_id, pad_id, top_k, return_dict, output_sequence_lengths,
+                 output_generation_logits=False):
+        assert output_generation_logits == self.gathers
+        made = batch[0] + [9] * max_new_tokens
+        answer = {"output_ids": [[made]], "sequence_lengths": [[len(made)]]}
+        if output_generation_logits:
+            answer["generation_logits"] = [[torch._Values([0] * max_new_tokens)]]
+        return answer
+"""
 _TRTLLM = """
 import torch
 class ModelRunnerCpp:
@@ -148,7 +166,10 @@ def test_edgellm_builds_from_onnx_with_the_class_of_the_wheel(tools: Path, tmp_p
     assert subprocess.run([*arguments[:-1], "666"], check=False).returncode == 1
 
 
-def test_trtllm_gives_logits_only_of_an_engine_that_has_them(tools: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("release", ["0.12", "later"])
+def test_trtllm_gives_logits_only_of_an_engine_that_has_them(tools: Path, tmp_path: Path, release: str) -> None:
+    if release == "later":
+        (tmp_path / "site/tensorrt_llm/runtime.py").write_text(_TRTLLM_LATER)
     vendor = find_vendor(trtllm_plan(), tools, {})
     assert vendor.versions(tmp_path / "log").backend == "0.12.0"
     assert vendor.arguments(["trtllm-build", "--x"]) == [str(tools / "trtllm-build"), "--x"]

@@ -26,7 +26,7 @@ def write_reranker(folder: Path, lines: list[str]) -> Path:
     return folder
 
 
-def write_encoder(folder: Path, lines: list[str], *, reranks: bool = False) -> Path:
+def write_encoder(folder: Path, lines: list[str], *, reranks: bool = False, positions: int = _POSITIONS) -> Path:
     """A checkpoint in `folder` that pools by the mean, its vocabulary trained on `lines`."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = BertWordPieceTokenizer(lowercase=True)
@@ -36,7 +36,7 @@ def write_encoder(folder: Path, lines: list[str], *, reranks: bool = False) -> P
     config = {
         "architectures": ["BertModel"], "model_type": "bert", "hidden_size": _WIDTH, "intermediate_size": _INNER,
         "num_hidden_layers": _LAYERS, "num_attention_heads": _HEADS, "vocab_size": tokenizer.get_vocab_size(),
-        "max_position_embeddings": _POSITIONS, "type_vocab_size": 2, "layer_norm_eps": 1e-12, "hidden_act": "gelu",
+        "max_position_embeddings": positions, "type_vocab_size": 2, "layer_norm_eps": 1e-12, "hidden_act": "gelu",
         "pad_token_id": 0, "position_embedding_type": "absolute",
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
@@ -47,7 +47,7 @@ def write_encoder(folder: Path, lines: list[str], *, reranks: bool = False) -> P
     pooling = {"word_embedding_dimension": _WIDTH, "pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
     rng = np.random.default_rng(0)
-    tensors = dict(_tensors(rng, tokenizer.get_vocab_size()))
+    tensors = dict(_tensors(rng, tokenizer.get_vocab_size(), positions))
     if reranks:
         tensors = _reranker_tensors(rng, tensors)
     _save_tensors(folder / "model.safetensors", tensors)
@@ -73,7 +73,7 @@ def _save_tokenizer(folder: Path, tokenizer: Any) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
-def _tensors(rng: np.random.Generator, n_vocab: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def _tensors(rng: np.random.Generator, n_vocab: int, positions: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
     def matrix(rows: int, columns: int, scale: float) -> NDArray[np.float32]:
         return rng.standard_normal((rows, columns), np.float32) * np.float32(scale)
 
@@ -86,7 +86,7 @@ def _tensors(rng: np.random.Generator, n_vocab: int) -> Iterator[tuple[str, NDAr
         yield f"{name}.bias", matrix(1, rows, 0.05)[0]
 
     yield "embeddings.word_embeddings.weight", matrix(n_vocab, _WIDTH, 0.5)
-    yield "embeddings.position_embeddings.weight", matrix(_POSITIONS, _WIDTH, 0.1)
+    yield "embeddings.position_embeddings.weight", matrix(positions, _WIDTH, 0.1)
     yield "embeddings.token_type_embeddings.weight", matrix(2, _WIDTH, 0.1)
     yield from norm("embeddings.LayerNorm")
     for i in range(_LAYERS):

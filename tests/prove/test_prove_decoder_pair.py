@@ -255,7 +255,7 @@ def test_peak_memory_is_within_what_was_planned(torch_tools: Environment, tmp_pa
     )  # fmt: skip
     assert comparison.divergence.mean_kl == 0
     planned = pair_memory_mib(config, settings)
-    assert 0.5 * planned < comparison.peak_mib <= planned
+    assert 0.4 * planned < comparison.peak_mib <= planned
 
 
 @toolchain

@@ -16,7 +16,7 @@ from typing import ClassVar
 import pytest
 from report_example import CHECKS, MEMORY, SPEED, example
 
-from edgec.prove.model import Check, NotVerified, TensorError
+from edgec.prove.model import Attempt, Check, NotVerified, TensorError
 from edgec.prove.report import ReportData, ReportMemory, charts, render_report, wording
 from edgec.prove.report.model import ReportArtifact
 
@@ -122,6 +122,15 @@ def test_the_verdict_comes_first_and_is_honest() -> None:
     assert good.count("line", "limit") == 0
 
 
+def test_an_engine_that_nobody_built_is_not_called_proven() -> None:
+    data = example()
+    artifact = data.artifacts[0]
+    proof = artifact.proof.model_copy(update={"in_place_of": "TensorRT Edge-LLM 0.11.0"})
+    page = render_report(replace(data, artifacts=(replace(artifact, proof=proof),)))
+    assert "Proven, but for the engine" in page
+    assert "Proven against its source" not in page
+
+
 def test_a_tight_fit_is_a_warning() -> None:
     page = Page(render_report(example(memory=replace(MEMORY, verdict="tight", needed_mib=7000.0))))
     assert page.count("div", "warn") == 1
@@ -184,6 +193,28 @@ def test_two_artifacts_are_told_apart() -> None:
     assert "Proof of gguf-2" in text
     assert "All 8 checks passed" in text
     assert text.count("no such device took part in the build") == 1
+
+
+def test_what_was_tried_and_rejected_is_shown() -> None:
+    (artifact,) = example().artifacts
+    tried = (
+        Attempt(name="weights", title="weights alone", chosen=True, size_bytes=22_979_728, mean_cosine=0.99935,
+                min_cosine=0.99821, time_share=0.59),
+        Attempt(name="static-all", title="every operator", chosen=False, size_bytes=22_962_535, mean_cosine=0.78478,
+                min_cosine=0.40378, time_share=0.43),
+        Attempt(name="static-u8", title=HOSTILE, chosen=False, size_bytes=0, failed="no kernel"),
+    )  # fmt: skip
+    data = replace(
+        example(), artifacts=(replace(artifact, proof=artifact.proof.model_copy(update={"attempts": tried})),)
+    )
+    page = Page(render_report(data))
+    assert "What was tried" in page.text
+    for shown in ("23 MB", "0.7848", "0.4038", "0.43", "no kernel", "every operator"):
+        assert shown in page.text
+    assert (page.text.count("✓ chosen"), page.text.count("rejected")) == (1, 2)
+    # One route is no choice, and needs no table.
+    alone = replace(artifact, proof=artifact.proof.model_copy(update={"attempts": tried[:1]}))
+    assert "What was tried" not in Page(render_report(replace(example(), artifacts=(alone,)))).text
 
 
 def test_bars_fill_their_width() -> None:

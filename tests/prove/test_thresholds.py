@@ -9,6 +9,7 @@ import pytest
 
 from edgec.prove.thresholds import Thresholds, defaults, demanded, max_tensor_error
 from edgec.recipe.model import Prove, Scheme, TensorType
+from edgec.recipe.onnx import OnnxScheme
 
 
 def test_every_scheme_and_tensor_type_has_limits() -> None:
@@ -19,6 +20,15 @@ def test_every_scheme_and_tensor_type_has_limits() -> None:
         assert limits.max_perplexity_ratio > 1
         assert 0.8 <= limits.min_cosine < limits.min_mean_cosine < 1
     assert all(0 < max_tensor_error(t) < 1 for t in (*get_args(TensorType), "i8", "i4"))
+
+
+def test_every_onnx_scheme_has_limits_of_its_own_that_the_recipe_replaces() -> None:
+    for scheme in get_args(OnnxScheme):
+        limits = defaults(scheme)
+        assert 0.9 < limits.min_cosine < limits.min_mean_cosine < 1
+        assert demanded(scheme, Prove(min_cosine=0.5)).min_mean_cosine == 0.75
+    assert defaults("int8_fine").min_mean_cosine == 0.999
+    assert defaults("auto").min_mean_cosine == defaults("int8").min_mean_cosine == 0.99
 
 
 @pytest.mark.parametrize("unknown", ["q4", "Q4_K_M"])

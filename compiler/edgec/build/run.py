@@ -17,6 +17,7 @@ from edgec.build.context import StepContext
 from edgec.build.engine_steps import run_checkpoint, run_compare, run_export, run_quantize, run_ranges
 from edgec.build.gguf_steps import run_compiles, run_imatrix, run_prove
 from edgec.build.one_read import SOURCE_READERS, company
+from edgec.build.onnx_steps import run_onnx_export, run_onnx_prove, run_onnx_quantize
 from edgec.build.runtime_step import run_runtime
 from edgec.build.wheels_step import run_wheels
 from edgec.errors import EdgecError
@@ -32,6 +33,9 @@ STEPS: Mapping[str, Step] = {
     "compare": run_compare,
     "export": run_export,
     "imatrix": run_imatrix,
+    "onnx_export": run_onnx_export,
+    "onnx_prove": run_onnx_prove,
+    "onnx_quantize": run_onnx_quantize,
     "prove": run_prove,
     "quantize": run_quantize,
     "ranges": run_ranges,

@@ -44,6 +44,8 @@ def as_json(built: Built) -> dict[str, Any]:
         "development_key": built.signer.is_development,
         "cached": built.cached,
         "wall_s": round(built.wall_s, 3),
+        "finishes_on_device": built.finishes_on_device,
+        "engines": [str(engine) for engine in built.engines],
         "carried": list(built.carried),
         "proofs": [p.model_dump(mode="json") for p in built.proofs],
         "not_verified": [n.model_dump(mode="json") for n in built.not_verified],
@@ -61,12 +63,15 @@ def as_text(built: Built) -> str:
         lines += [f"speed    {s.low_tok_s:.0f} to {s.high_tok_s:.0f} tokens/s with {s.runtime} (predicted)"
                   for s in artifact.speeds]  # fmt: skip
     lines += [f"carries  {line}" for line in built.carried]
+    lines += [f"engine   {engine}, built and proven on this machine" for engine in built.engines]
     lines.append(f"report   {built.report}")
     whose = "development key of this machine" if built.signer.is_development else "your key"
     lines.append(f"signed   {built.signer.fingerprint[:19]} ({whose})")
     lines += ["", "not verified:", *(f"  {n.what}: {n.why}" for n in built.not_verified)]
     path = shlex.quote(str(built.path))
     lines += ["", "next:", f"  edgec verify {path}", f"  edgec unpack {path} model/"]
+    if built.finishes_on_device and not built.engines:
+        lines.append(f"  edgec device finalize {path}    # on the device: builds the engine and proves it")
     if built.signer.is_development:
         lines.append("  edgec keys new            # a key of your own: devices should not trust a development key")
     return "\n".join(lines)

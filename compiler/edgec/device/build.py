@@ -30,8 +30,8 @@ _LOOK_EVERY_S = 1.0
 _SHOWN_CHARS = 160
 _TAIL_LINES = 8
 _MEMORY_HINT = (
-    "memory ran out: end other programs (a desktop first), add swap, or build a bundle with a shorter context or a "
-    "smaller batch"
+    "give it more memory: end other programs (a desktop first), add swap, or build a bundle with a shorter context or "
+    "a smaller batch"
 )
 
 
@@ -107,6 +107,9 @@ def output_problems(build: Build, out: Path) -> list[str]:
         elif (size_bytes := path.stat().st_size) < output.min_bytes:
             what = "is empty" if size_bytes == 0 else f"has {size_bytes} bytes, less than {output.min_bytes}"
             found.append(f"`{output.path}` {what}")
+    # Its target may go, as the model's folder does after the proof.
+    links = (path for path in sorted(out.rglob("*")) if path.is_symlink())
+    found += [f"`{path.relative_to(out)}` is a link, and no file of its own" for path in links]
     for fact in build.facts:
         with contextlib.suppress(FileNotFoundError):
             value = _value(out / fact.path, fact.keys)

@@ -27,7 +27,7 @@ from edgec.device.match import NOTHING, Amounts, require_match, with_mismatches
 from edgec.device.places import EnginePlace, engine_key, engines_root
 from edgec.device.receipt import BundleName, Receipt
 from edgec.device.unpacking import needed_files, size_mib
-from edgec.device.vendor import find_vendor, stand_in_vendor
+from edgec.device.vendor import Vendor, find_vendor, stand_in_vendor
 from edgec.device.work import Work
 from edgec.documents.canonical import sha256_bytes
 from edgec.documents.wording import listed
@@ -57,6 +57,10 @@ class Bench:
     root: Path = Path("/")
     probe: GpuProbe = probe_gpu
     report: Reporter = silent
+
+    def vendor(self, plan: FinalizePlan) -> Vendor:
+        """The programs that build and run the engine. Raises DeviceError where there are none."""
+        return stand_in_vendor(self.stand_in) if self.stand_in else find_vendor(plan, self.tools, self.env)
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def finalize(path: Path, *, artifact: str | None, bench: Bench) -> Finalized:
 def _finalize(opened: Opened, checked: Checked, plan: FinalizePlan, bench: Bench, root: Path) -> Finalized:
     facts = read_facts(bench.root, bench.state, bench.probe)
     try:
-        vendor = stand_in_vendor(bench.stand_in) if bench.stand_in else find_vendor(plan, bench.tools, bench.env)
+        vendor = bench.vendor(plan)
     except DeviceError as missing:
         raise with_mismatches(plan, facts, missing) from missing
     versions = vendor.versions(root / "versions.log")
@@ -136,14 +140,26 @@ def _finalize(opened: Opened, checked: Checked, plan: FinalizePlan, bench: Bench
     return Finalized(place, receipt, warnings, done)
 
 
+def finalize_plans(path: Path, bench: Bench) -> tuple[FinalizePlan, ...]:
+    """The plans that the bundle at `path` carries, its signature checked. Raises ProofError, InputError."""
+    with open_bundle(path) as opened:
+        checked = check_documents(
+            opened, bench.public_key, bench.trusted, accept_development_key=bench.accept_development_key
+        )
+        return _plans(opened, checked)
+
+
+def _plans(opened: Opened, checked: Checked) -> tuple[FinalizePlan, ...]:
+    return tuple(_plan(opened, checked, path) for path in sorted(checked.digests) if is_plan_path(path))
+
+
 def _choose_plan(opened: Opened, checked: Checked, artifact: str | None) -> FinalizePlan:
-    paths = sorted(path for path in checked.digests if is_plan_path(path))
-    if not paths:
+    plans = {plan.artifact: plan for plan in _plans(opened, checked)}
+    if not plans:
         message = "the bundle has nothing to finish on a device"
         raise InputError.of(
             message, place=opened.place, hint="its artifacts run as they are: `edgec inspect` lists them"
         )
-    plans = {plan.artifact: plan for plan in (_plan(opened, checked, path) for path in paths)}
     names = listed(list(plans))
     if artifact is None and len(plans) > 1:
         message = f"the bundle has {len(plans)} artifacts for a device"

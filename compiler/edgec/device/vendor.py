@@ -97,7 +97,7 @@ def find_vendor(plan: FinalizePlan, tools: Path | None, env: Mapping[str, str]) 
     script = SCRIPTS.get(name)
     # The vendor's command line is beside its Python, or names it, whatever builds.
     program = shutil.which(_COMMANDS[plan.backend.name] if script else name, path=path)
-    if program is None and (script is None or tools is None):
+    if program is None and (script is None or tools is None or not (tools / "python3").exists()):
         raise DeviceError.of(
             f"the engine is built with {package}, and there is no `{_COMMANDS[plan.backend.name] if script else name}` "
             f"in {tools or 'PATH'}",

@@ -17,6 +17,8 @@ from edgec.plan.gguf_actions import add_gguf
 from edgec.plan.graph import ActionGraph, Draft
 from edgec.plan.keys import source_key
 from edgec.plan.model import Action, Cost
+from edgec.plan.onnx import OnnxPlan
+from edgec.plan.onnx_actions import add_onnx
 from edgec.plan.plan import Planned, Signer
 from edgec.source.hub import bytes_to_download
 from edgec.target.model import Target
@@ -58,6 +60,8 @@ def _artifact(graph: ActionGraph, artifact: Planned) -> str:
     match artifact:
         case GgufPlan():
             return add_gguf(graph, artifact)
+        case OnnxPlan():
+            return add_onnx(graph, artifact)
         case EnginePlan():
             return add_engine(graph, artifact)
 

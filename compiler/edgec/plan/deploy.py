@@ -49,7 +49,10 @@ def _unserved(loaded: LoadedRecipe) -> Iterator[Mistake]:
     package, served = loaded.recipe.package, loaded.recipe.artifacts[0].format
     is_written = "triton" in loaded.recipe.package.model_fields_set and package.triton is not None
     if is_written and served not in _TRITON_FORMATS:
-        yield Mistake(("package", "triton"), f"Triton has no backend for `{served}`", f"remove `triton`, or {_FIRST}")
+        message = f"Triton has no backend for `{served}`"
+        if served == "onnx":
+            message = "this version writes no Triton repository for `onnx`"
+        yield Mistake(("package", "triton"), message, f"remove `triton`, or {_FIRST}")
     if package.dify is not None and served not in _OPENAI_FORMATS:
         message = f"Dify talks to servers with OpenAI's API, and an engine made of `{served}` has none"
         yield Mistake(("package", "dify"), message, f"remove `dify`, or {_FIRST}")

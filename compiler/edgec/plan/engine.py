@@ -30,6 +30,7 @@ from edgec.plan.quantized import plan_quantization
 from edgec.plan.speed import kv_read_per_token, predict_speed, weights_read_per_token
 from edgec.plan.template_check import require_working_template
 from edgec.plan.trtllm import finalize_trtllm, limits_of_engine, trtllm_backend, trtllm_version
+from edgec.prove.decoder_pair.shape import decoder_shape
 from edgec.quantize.architecture import Decoder, plan_decoder
 from edgec.recipe.engine import EdgeLlmArtifact, TrtLlmArtifact
 from edgec.recipe.load import LoadedRecipe
@@ -66,7 +67,7 @@ def plan_engine(
         finalize=finalize,
         template=template,
         architecture=str(header.config["architectures"][0]),
-        parameters=sum(t.elements for t in header.tensors.values()),
+        parameters=decoder_shape(header.config).parameters,
     )
 
 

@@ -16,9 +16,11 @@ from edgec.plan.engine import plan_engine
 from edgec.plan.fit import disk_need
 from edgec.plan.gguf import plan_gguf
 from edgec.plan.graph import ActionGraph
+from edgec.plan.onnx import plan_onnx
 from edgec.plan.plan import Plan, Planned, PlannedSource, Signer
 from edgec.recipe.load import LoadedRecipe
 from edgec.recipe.model import GgufArtifact
+from edgec.recipe.onnx import OnnxArtifact
 from edgec.source.hub import HubSource, fetch_header
 from edgec.source.local import open_local
 from edgec.source.place import placed_in
@@ -89,6 +91,8 @@ def _artifact(loaded: LoadedRecipe, target: Target, source: PlannedSource, index
     match artifact:
         case GgufArtifact():
             return plan_gguf(loaded, target, source.header, artifact, index)
+        case OnnxArtifact():
+            return plan_onnx(loaded, target, source.header, artifact, index)
         case _:
             return plan_engine(loaded, target, source.header, artifact, index)
 

@@ -10,13 +10,14 @@ from edgec.deploy.model import Emitted
 from edgec.plan.engine_model import EnginePlan
 from edgec.plan.gguf import GgufPlan
 from edgec.plan.model import PROOFS, Action, DiskNeed
+from edgec.plan.onnx import OnnxPlan
 from edgec.recipe.load import LoadedRecipe
 from edgec.source.hub import HubSource
 from edgec.source.model import CheckpointHeader
 from edgec.target.model import Target
 
 # Every kind of artifact; what they have in common is `PlannedArtifact`.
-Planned = GgufPlan | EnginePlan
+Planned = GgufPlan | OnnxPlan | EnginePlan
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,11 @@ class Plan:
     def engines(self) -> tuple[EnginePlan, ...]:
         """The artifacts from which a device builds an engine."""
         return tuple(a for a in self.artifacts if isinstance(a, EnginePlan))
+
+    @property
+    def onnx(self) -> tuple[OnnxPlan, ...]:
+        """The artifacts for onnxruntime."""
+        return tuple(a for a in self.artifacts if isinstance(a, OnnxPlan))
 
     @property
     def toolchains(self) -> tuple[str, ...]:

@@ -54,15 +54,35 @@ class TensorError(_Doc):
     relative_rmse: float
 
 
+class Attempt(_Doc):
+    """A way to make the artifact that was tried. Cosines on the calibration text, None where nothing was compared.
+
+    `time_share`: CPU time of one text, as a share of the unquantized model's; `failed`: why it could not be made.
+    """
+
+    name: str
+    title: str
+    chosen: bool
+    size_bytes: int
+    mean_cosine: float | None = None
+    min_cosine: float | None = None
+    time_share: float | None = None
+    failed: str | None = None
+
+
 class Proof(_Doc):
     """The result of proving one artifact against its source on its runtime."""
 
     artifact: str
     runtime: str = Field(description="Name and version of the runtime that was used.")
+    in_place_of: str | None = Field(
+        None, description="The runtime that will serve the artifact, where it could not run here."
+    )
     checks: tuple[Check, ...]
     samples: tuple[Sample, ...] = ()
     tensors: tuple[TensorError, ...] = ()
     not_verified: tuple[NotVerified, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
 
     @property
     def passed(self) -> bool:

@@ -22,6 +22,8 @@ class Thresholds:
     min_cosine: float
     # The recipe's own limit; None: it follows from `min_cosine`.
     own_score_error: float | None = None
+    # The scheme's own limit of the mean cosine; None: it follows from `min_cosine`.
+    own_mean_cosine: float | None = None
 
     @property
     def max_score_error(self) -> float:
@@ -35,8 +37,8 @@ class Thresholds:
 
     @property
     def min_mean_cosine(self) -> float:
-        """The mean over texts must be twice as close to 1 as the worst text."""
-        return (1 + self.min_cosine) / 2
+        """The scheme's own limit; else the mean over texts must be twice as close to 1 as the worst text."""
+        return (1 + self.min_cosine) / 2 if self.own_mean_cosine is None else self.own_mean_cosine
 
 
 # Scheme: mean KL, top-1, perplexity ratio (decoders), worst cosine (encoders).
@@ -65,6 +67,12 @@ _DEFAULTS: dict[str, Thresholds] = {
     "int4_gptq": Thresholds(0.15, 0.78, 1.15, 0.95),
     "int4_rtn": Thresholds(0.22, 0.74, 1.22, 0.92),
     "int4_wo": Thresholds(0.50, 0.64, 1.50, 0.85),
+    # Of encoders for onnxruntime: only the cosines have a use. docs/onnx.md says where they come from.
+    "fp32": Thresholds(0.002, 0.97, 1.005, 0.9999),
+    "int8": Thresholds(0.15, 0.78, 1.15, 0.97, own_mean_cosine=0.99),
+    "int8_static": Thresholds(0.15, 0.78, 1.15, 0.97, own_mean_cosine=0.99),
+    "int8_fine": Thresholds(0.01, 0.93, 1.015, 0.996, own_mean_cosine=0.999),
+    "auto": Thresholds(0.15, 0.78, 1.15, 0.97, own_mean_cosine=0.99),
 }
 
 # Tensor type: largest error relative to the source's root mean square. About 2.5 times what well-behaved weights show
@@ -97,4 +105,5 @@ def demanded(scheme: str, settings: Prove) -> Thresholds:
         ),
         min_cosine=base.min_cosine if settings.min_cosine is None else settings.min_cosine,
         own_score_error=settings.max_score_error,
+        own_mean_cosine=base.own_mean_cosine if settings.min_cosine is None else None,
     )

@@ -44,7 +44,10 @@ class Rope:
 
 @dataclass(frozen=True)
 class Decoder:
-    """The numbers of a decoder. `qk_norm`: queries and keys are normalised per head (Qwen3)."""
+    """The numbers of a decoder. `context`: tokens of which each sees all before it.
+
+    `qk_norm`: queries and keys are normalised per head (Qwen3).
+    """
 
     layers: int
     width: int
@@ -121,7 +124,7 @@ def _decoder(config: Mapping[str, Any], name: str) -> Decoder:
         kv_heads=_number(config, "num_key_value_heads", heads),
         head_dim=_number(config, "head_dim", width // heads),
         vocabulary=_number(config, "vocab_size"),
-        context=_number(config, "max_position_embeddings"),
+        context=_context(config),
         epsilon=float(config.get("rms_norm_eps", 1e-6)),
         rope=_rope(config),
         qk_norm=_CLASSES[name],
@@ -135,6 +138,15 @@ def _number(config: Mapping[str, Any], key: str, default: int | None = None) -> 
     if type(value) is not int or value < 1:
         raise _config_error(f"{key} is {str(value)[:40]}, but must be a positive integer", "fetch config.json again")
     return value
+
+
+def _context(config: Mapping[str, Any]) -> int:
+    """Tokens over which every token sees all before it: with a sliding window, those of the window."""
+    context = _number(config, "max_position_embeddings")
+    window = config.get("sliding_window")
+    if isinstance(window, int) and window > 0 and config.get("use_sliding_window", True):
+        return min(context, window)
+    return context
 
 
 def _rope(config: Mapping[str, Any]) -> Rope:

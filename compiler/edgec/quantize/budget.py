@@ -17,9 +17,9 @@ _MOST_SAMPLES, _LEAST_SAMPLES = 2048, 256
 _SEARCH_PRODUCTS = 1 << 32
 _FLOAT = 4
 # Python with numpy, numba's compiler, a large tokenizer, BLAS's buffers.
-_PROCESS_BYTES = 420 << 20
+_PROCESS_BYTES = 320 << 20
 # Arrays of the size of a chunk of activations, and of rounded rows, that live at once.
-_CHUNKS, _ROWS = 6, 8
+_CHUNKS, _ROWS = 5, 8
 
 
 def windows_at_once(decoder: Decoder, tokens: int) -> int:
@@ -40,13 +40,14 @@ def search_rows(channels: int) -> int:
 def memory_mib(decoder: Decoder, settings: QuantizeSettings) -> int:
     """The most memory that quantizing the decoder takes (peak resident set)."""
     shapes = [decoder.linear_shapes()[name] for name in LINEARS]
-    codes = sum(outputs * inputs for outputs, inputs in shapes) * settings.bits // 8
-    scales = sum(outputs * (inputs // min(settings.group_size, inputs) + 1) for outputs, inputs in shapes) * 2 * _FLOAT
+    # The codes of two of the largest linears wait to be written, and one of them is copied on its way.
+    codes = 3 * max(outputs * inputs for outputs, inputs in shapes) * settings.bits // 8
+    scales = sum(outputs * (inputs // min(settings.group_size, inputs) + 1) for outputs, inputs in shapes) * _FLOAT
     rows = _ROWS * max(_FLOAT * ROUNDED_ELEMENTS, 8 * _FLOAT * max(inputs for _, inputs in shapes))
-    total = _PROCESS_BYTES + codes + scales + rows + _most_words(decoder, settings)
-    if settings.is_calibrated:
-        total += _calibration(decoder, settings)
-    return -(-total >> 20)
+    if not settings.is_calibrated:
+        return -(-(_PROCESS_BYTES + codes + scales + rows) >> 20)
+    kept, worked = _statistics(decoder, settings)
+    return -(-(_PROCESS_BYTES + codes + scales + kept + max(rows + worked, _activations(decoder, settings))) >> 20)
 
 
 def scratch_bytes(decoder: Decoder, settings: QuantizeSettings) -> int:
@@ -58,24 +59,25 @@ def scratch_bytes(decoder: Decoder, settings: QuantizeSettings) -> int:
     return _FLOAT * (settings.max_tokens * widths + rows)
 
 
-def _widest(decoder: Decoder) -> int:
-    return max(decoder.inner, decoder.query_width + 2 * decoder.kv_width, 2 * decoder.width)
-
-
-def _most_words(decoder: Decoder, settings: QuantizeSettings) -> int:
-    """Bytes of the largest packed matrix, which is copied once on its way into the file."""
-    return max(outputs * inputs for outputs, inputs in decoder.linear_shapes().values()) * settings.bits // 8
-
-
-def _calibration(decoder: Decoder, settings: QuantizeSettings) -> int:
+def _activations(decoder: Decoder, settings: QuantizeSettings) -> int:
+    """Bytes of the activations in memory while a pass goes through a layer."""
     tokens = min(settings.sequence_tokens, decoder.context)
-    chunk = _CHUNKS * max(_CHUNK_BYTES, _FLOAT * _widest(decoder) * tokens)
     scores = 3 * _FLOAT * tokens * tokens * (decoder.heads // decoder.kv_heads)
+    return _CHUNKS * max(_CHUNK_BYTES, _FLOAT * _widest(decoder) * tokens) + scores
+
+
+def _statistics(decoder: Decoder, settings: QuantizeSettings) -> tuple[int, int]:
+    """Bytes of what is kept of a stage's inputs, and of what is made of it before rows are rounded."""
     channels = max(decoder.inner, decoder.width, decoder.query_width)
     if settings.method == "gptq":
-        # The products, and panels of 256 columns in double precision while they are factored.
-        return chunk + scores + _FLOAT * channels * channels + 4 * 8 * 256 * channels
-    rows = min(search_rows(channels), max(decoder.inner, decoder.width))
-    search = _FLOAT * (sample_size(channels) * (channels + 4 * rows) + 6 * rows * channels * 2)
+        # The products; panels of 256 columns in double precision while they are factored.
+        return _FLOAT * channels * channels, 4 * 8 * 256 * channels
+    # At least 64 rows of each matrix; with fewer channels than the widest stage has, as many elements.
+    samples, rows = sample_size(channels), search_rows(channels)
+    elements = 3 * max(rows * channels, _SEARCH_PRODUCTS // samples)
     gram = 3 * _FLOAT * channels * settings.group_size if settings.method == "awq" else 0
-    return chunk + scores + search + gram
+    return max(_SAMPLE_BYTES, _FLOAT * samples * channels) + gram, _FLOAT * (4 * elements + 4 * samples * rows)
+
+
+def _widest(decoder: Decoder) -> int:
+    return max(decoder.inner, decoder.query_width + 2 * decoder.kv_width, 2 * decoder.width)

@@ -1,18 +1,20 @@
 """How the quantizer's kernels are compiled: released from the interpreter lock, kept on disk per user.
 
 Rule: no fast-math, so that a kernel's result does not depend on how it was vectorised; compiled code is kept in a
-folder named after its sources, because numba looks only at the file that defines a function.
+folder named after its sources, because numba looks only at the file that defines a function. numba, which takes half a
+second, is loaded at the first call.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import numba
 
 from edgec.store.paths import cache_home
 
@@ -31,16 +33,32 @@ def _cache_folder() -> Path | None:
         return None
 
 
-_FOLDER = _cache_folder()
+_ONE_AT_A_TIME = threading.Lock()
 
 
-def compiled(function: Callable[..., Any]) -> Any:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` as machine code, made at its first call."""
+    code: list[Callable[..., Any]] = []
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        if not code:
+            with _ONE_AT_A_TIME:
+                if not code:
+                    code.append(_machine_code(function))
+        return code[0](*arguments)
+
+    return call
+
+
+def _machine_code(function: Callable[..., Any]) -> Any:
+    numba = importlib.import_module("numba")
+    folder = _cache_folder()
     # The folder is looked at when the decorator runs; another package of ours has a folder of its own.
     before = numba.config.CACHE_DIR
-    if _FOLDER is not None:
-        numba.config.CACHE_DIR = str(_FOLDER)
+    if folder is not None:
+        numba.config.CACHE_DIR = str(folder)
     try:
-        return numba.njit(cache=_FOLDER is not None, error_model="numpy", nogil=True)(function)
+        return numba.njit(cache=folder is not None, error_model="numpy", nogil=True)(function)
     finally:
         numba.config.CACHE_DIR = before

@@ -36,6 +36,9 @@ from edgec.source.safetensors_file import SafetensorsFile
 
 Floats = NDArray[np.float32]
 
+# Their rows are divided by the scales of the linears that read them, which are chosen in a later stage.
+_FOLDED_LATER = ("self_attn.v_proj", "mlp.up_proj")
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -157,12 +160,17 @@ class _LayerRun:
         for linear in self._linears.values():
             if linear.quantized is None:
                 raise ValueError(f"{linear.name} was not quantized")
-            linear.quantized.write(self._file)
+            self._write(linear.quantized)
             errors.append(linear.quantized.error)
             if linear.bias is not None:
                 bias = as_float16(linear.bias, f"{linear.name}.bias")
                 self._file.write(f"{linear.name}.bias", bias.astype(np.float16))
         return errors
+
+    def _write(self, made: QuantizedLinear) -> None:
+        """Writes a linear that nothing more is folded into, if that was not done yet, and lets go of its codes."""
+        if made.is_held:
+            made.write(self._file)
 
     def _stage(self, names: tuple[str, ...], inputs: InputStatistics, norm: str | None) -> Floats | None:
         """Quantizes the linears that share `inputs`; the scales that inputs must be divided by where no norm does."""
@@ -198,6 +206,8 @@ class _LayerRun:
                 made.input_scale = smooth_input_scale(inputs, scales)
                 linear.input_scale = float(made.input_scale)
             linear.keep(made)
+            if not (scales_inputs(self._settings) and name in _FOLDED_LATER):
+                self._write(made)
 
     def _stage_weights(self, names: tuple[str, ...]) -> StageWeights:
         """Rows of each matrix spread evenly over all, and the greatest magnitudes of all rows."""

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from edgec.errors import EdgecError, InputError, ToolError
-from edgec.events import Reporter
+from edgec.events import Event, Progress, Reporter
 from edgec.quantize.calibration import calibration_windows
-from edgec.quantize.forward import blocks
+from edgec.quantize.forward import Floats, blocks
 from edgec.quantize.layout import QuantizedLayout
 from edgec.quantize.linears import LinearInfo
 from edgec.quantize.output import LinearError
@@ -29,9 +30,11 @@ from edgec.toolchain.environments import Environment, run_json
 
 _SCRIPT = Path(__file__).parent / "inside" / "modelopt_export.py"
 _METHODS = {"awq": "modelopt_awq", "smoothquant": "modelopt_int8_sq"}
-# Beside the model in its own precision: copies of the weights that it makes, measured on docs-llama and rounded up.
+# 674 MiB were measured on docs-llama, whose weights have 11; how many copies a large model takes is an estimate.
 _COPIES = 4
 _FIXED_MIB = 1536
+# A limit against a tool that hangs; a search of an 8 B model's scales takes hours on few cores.
+TIMEOUT_S = 2 * 24 * 3600.0
 
 
 def modelopt_memory_mib(checkpoint: Checkpoint) -> int:
@@ -41,15 +44,16 @@ def modelopt_memory_mib(checkpoint: Checkpoint) -> int:
 
 
 def quantize_with_modelopt(
+    environment: Environment,
     checkpoint: Checkpoint,
     layout: QuantizedLayout,
     calibration: str,
     out: Path,
     *,
-    environment: Environment,
     report: Reporter,
+    action: str,
     log: Path,
-    timeout_s: float,
+    timeout_s: float = TIMEOUT_S,
 ) -> QuantizedCheckpoint:
     """As `quantize_checkpoint`, by modelopt, whose layouts the result has; begins anew each time.
 
@@ -60,10 +64,8 @@ def quantize_with_modelopt(
     if method not in _METHODS:
         raise InputError.of(f"modelopt is not used for {method}", hint="take awq or smoothquant, or edgec's own tool")
     windows = calibration_windows(checkpoint.header, layout.decoder, layout.settings, calibration)
-    with explained(out):
-        shutil.rmtree(out, ignore_errors=True)
-        out.mkdir(parents=True)
-    asked = out.with_name(f"{out.name}.windows.json")
+    _empty(out)
+    asked = out / "windows.json"
     write_file(asked, json.dumps(windows.tolist()).encode())
     request = {
         "checkpoint": str(checkpoint.root.resolve()),
@@ -80,12 +82,12 @@ def quantize_with_modelopt(
             timeout_s=timeout_s,
             log=log,
             memory_mib=modelopt_memory_mib(checkpoint),
-            report=report,
+            report=_named(report, action),
         )
     finally:
         asked.unlink(missing_ok=True)
     _complete(checkpoint, out)
-    errors = _checked(checkpoint, layout, out, log)
+    errors = checked(checkpoint, layout, out, log)
     facts = {
         "method": method,
         "bits": layout.settings.bits,
@@ -96,6 +98,26 @@ def quantize_with_modelopt(
     return QuantizedCheckpoint(tuple(sorted(p.name for p in out.iterdir())), errors, facts)
 
 
+def _named(report: Reporter, action: str) -> Reporter:
+    """`report`, with the action's name instead of the script's."""
+
+    def named(event: Event, /) -> None:
+        report(replace(event, action=action) if isinstance(event, Progress) else event)
+
+    return named
+
+
+def _empty(folder: Path) -> None:
+    """Removes what an earlier run left in the folder."""
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
 def _complete(checkpoint: Checkpoint, out: Path) -> None:
     """Adds the source's small files that modelopt does not write."""
     for name, data in checkpoint.header.files.items():
@@ -103,8 +125,11 @@ def _complete(checkpoint: Checkpoint, out: Path) -> None:
             write_file(out / name, data)
 
 
-def _checked(checkpoint: Checkpoint, layout: QuantizedLayout, out: Path, log: Path) -> tuple[LinearError, ...]:
-    """The errors of all linears, each of which is there, has the source's shape and finite weights."""
+def checked(checkpoint: Checkpoint, layout: QuantizedLayout, out: Path, log: Path) -> tuple[LinearError, ...]:
+    """The errors of all linears in the folder `out`; each must be there, of the source's shape, with finite weights.
+
+    Raises ToolError, naming `log`, for a result that is not what was asked for.
+    """
     try:
         made = open_local(out)
         found = made.header.quantization
@@ -118,13 +143,17 @@ def _checked(checkpoint: Checkpoint, layout: QuantizedLayout, out: Path, log: Pa
 
 
 def _error(before: Weights, after: Weights, info: LinearInfo, layout: QuantizedLayout, log: Path) -> LinearError:
-    """How far the linear is from its source, as far as its scale for the inputs lets it be compared."""
+    """How far the linear is from its source, with the scales of its inputs taken back where they are known.
+
+    modelopt folds them into norms, which tell them; what it may fold into other linears counts as error.
+    """
     made = after.linear(info.name)
     if (made.out_features, made.in_features) != (info.out_features, info.in_features):
         raise _unfit(f"{info.name} has another shape than in the source", log)
     if made.bits != layout.settings.bits or (made.bits == 4 and made.group_size != layout.settings.group_size):
         raise _unfit(f"{info.name} has {made.bits} bits in groups of {made.group_size}", log)
     pre = after.vector(f"{info.name}.pre_quant_scale") if made.has_pre_scale else np.ones(info.in_features, np.float32)
+    pre *= _norm_ratio(before, after, info.name)
     error = power = 0.0
     for begin, end in blocks(info.out_features, info.in_features):
         tensor = f"{info.name}.weight"
@@ -132,6 +161,16 @@ def _error(before: Weights, after: Weights, info: LinearInfo, layout: QuantizedL
         error += float(np.sum((after.rows(tensor, begin, end) * pre - values) ** 2, dtype=np.float64))
         power += float(np.sum(values**2, dtype=np.float64))
     return LinearError(info.name, float(np.sqrt(error / power)) if power else 0.0)
+
+
+def _norm_ratio(before: Weights, after: Weights, name: str) -> Floats:
+    """What the norm before the linear is multiplied with now; 1 where there is none, or a weight of it is 0."""
+    layer, _, linear = name.partition(".self_attn.") if ".self_attn." in name else name.partition(".mlp.")
+    if linear in ("o_proj", "down_proj"):
+        return np.ones(1, np.float32)
+    norm = "post_attention_layernorm" if ".mlp." in name else "input_layernorm"
+    was, now = before.vector(f"{layer}.{norm}.weight"), after.vector(f"{layer}.{norm}.weight")
+    return np.where(was != 0, now / np.where(was != 0, was, 1), 1).astype(np.float32)
 
 
 def _unfit(what: str, log: Path) -> EdgecError:

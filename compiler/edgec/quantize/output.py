@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,12 +77,13 @@ class QuantizedLinear:
         self._inputs = inputs
         specs = {spec.name.rpartition(".")[2]: spec.shape for spec in linear_specs(name, outputs, inputs, settings)}
         if settings.method == "smoothquant":
-            self._codes = np.empty(specs["weight"], np.int8)
+            self._codes: NDArray[Any] = np.empty(specs["weight"], np.int8)
             self._scales = np.empty((outputs, 1), np.float32)
         else:
             self._codes = np.empty(specs["qweight"], np.int32)
             self._scales = np.empty((outputs, inputs // settings.group_size), np.float32)
         self.input_scale = np.float32(0)
+        self.is_held = True
         self._error = self._power = 0.0
 
     def add(self, begin: int, codes: NDArray[np.int8], scales: Floats, values: Floats) -> Floats:
@@ -115,7 +117,12 @@ class QuantizedLinear:
         return LinearError(self.name, float(np.sqrt(self._error / self._power)) if self._power else 0.0)
 
     def write(self, file: SafetensorsFile) -> None:
-        """Writes the tensors of the linear but its bias."""
+        """Writes the tensors of the linear but its bias, and lets go of its codes."""
+        self._write(file)
+        self.is_held = False
+        self._codes = np.empty(0, np.int8)
+
+    def _write(self, file: SafetensorsFile) -> None:
         if self._settings.method == "smoothquant":
             file.write(f"{self.name}.weight", self._codes)
             file.write(f"{self.name}.weight_scale", self._scales[:, 0])

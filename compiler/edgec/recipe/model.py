@@ -16,6 +16,7 @@ from edgec.documents.shape import InWords
 from edgec.documents.typed import mistake, together
 from edgec.recipe.document import Document, RelativePath, Slug, Version
 from edgec.recipe.engine import EdgeLlmArtifact, TrtLlmArtifact
+from edgec.recipe.onnx import OnnxArtifact
 from edgec.recipe.package import Package
 
 HubName = Annotated[
@@ -197,7 +198,7 @@ class GgufArtifact(Document):
     )
 
 
-Artifact = Annotated[GgufArtifact | EdgeLlmArtifact | TrtLlmArtifact, Field(discriminator="format")]
+Artifact = Annotated[GgufArtifact | OnnxArtifact | EdgeLlmArtifact | TrtLlmArtifact, Field(discriminator="format")]
 
 
 class Prove(Document):

@@ -32,7 +32,7 @@ def run_json(
     env: Mapping[str, str] | None = None,
     report: Reporter = silent,
 ) -> dict[str, Any]:
-    """Runs `script`'s function `run(request, progress) -> dict` in the environment and returns what it returned.
+    """Runs `script`'s function `run(request, progress) -> dict` in the environment; returns its answer and `peak_mib`.
 
     `memory_mib`: what it will need (default: what the toolchain says); `env`: variables it gets besides.
     Raises ToolError: too little memory, died, hung, was killed, or gave no result; nothing it started lives on.
@@ -64,8 +64,8 @@ class Answer:
             match json.loads(line):
                 case {"progress": {"done": int(done), "total": int(total), "unit": str(unit), "detail": str(detail)}}:
                     self._report(Progress(self._action, done, total, unit, detail))
-                case {"result": dict(result)}:
-                    self._results.append(result)
+                case {"result": dict(result), "peak_mib": int(peak_mib)}:
+                    self._results.append({**result, "peak_mib": peak_mib})
                 case _:
                     self._garbage = self._garbage or line
         except ValueError:

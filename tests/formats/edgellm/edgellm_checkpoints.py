@@ -8,19 +8,31 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgec.events import Event
+from edgec.formats.edgellm.export import EdgeLlmExport
+from edgec.formats.edgellm.layout import EdgeLlmLayout
+from edgec.source.local import open_local
+from edgec.source.model import Checkpoint
 from edgec.source.safetensors_file import SafetensorsFile, TensorSpec, plan_safetensors
 
 Arrays = dict[str, NDArray[np.generic]]
 DOCS_LLAMA = Path(__file__).parents[3] / "models" / "docs-llama"
 GROUP = 128
 _AWQ_CHANNELS = (0, 2, 4, 6, 1, 3, 5, 7)
-_NAMES = {np.dtype("<f4"): "F32", np.dtype("<f2"): "F16", np.dtype("<i4"): "I32", np.dtype("i1"): "I8"}
+_NAMES = {
+    np.dtype("<f4"): "F32",
+    np.dtype("<f2"): "F16",
+    np.dtype("<i4"): "I32",
+    np.dtype("i1"): "I8",
+    np.dtype("u1"): "U8",
+}
 
 LLAMA: Mapping[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -182,28 +194,45 @@ def as_gptq(tensors: Arrays) -> Arrays:
     return out
 
 
-def as_smoothquant(tensors: Arrays, seed: int = 1) -> Arrays:
+def as_modelopt_awq(tensors: Arrays) -> Arrays:
+    """The same model in modelopt's INT4 AWQ layout; the inputs of o and down are smoothed."""
+    out: Arrays = {}
+    for name, weight in tensors.items():
+        if not is_linear(name):
+            out[name] = weight
+            continue
+        codes, scales = int4_codes(weight)
+        at, low = name.removesuffix(".weight"), codes.view(np.uint8) & 15
+        out[name] = low[0::2] | low[1::2] << 4
+        out[f"{at}.weight_scale"] = scales.astype(np.float32)
+        if at.endswith(("o_proj", "down_proj")):
+            out[f"{at}.pre_quant_scale"] = _smoothing(at, weight.shape[1])[0]
+    return out
+
+
+def as_smoothquant(tensors: Arrays) -> Arrays:
     """The same model in modelopt's INT8 SmoothQuant layout, with smoothing factors that are not all one."""
-    rng = np.random.default_rng(seed)
     out: Arrays = {}
     for name, weight in tensors.items():
         if not is_linear(name):
             out[name] = weight
             continue
         at = name.removesuffix(".weight")
-        # q, k and v multiply the same input, and so do gate and up.
-        shared = {"k_proj": "q_proj", "v_proj": "q_proj", "up_proj": "gate_proj"}
-        part = at.rsplit(".", 1)[1]
-        leader = at.removesuffix(part) + shared.get(part, part)
-        smooth = out.get(f"{leader}.pre_quant_scale")
-        if smooth is None:
-            smooth = rng.uniform(0.5, 2.0, weight.shape[1]).astype(np.float16)
+        smooth, input_scale = _smoothing(at, weight.shape[1])
         smoothed = weight.astype(np.float32) / smooth.astype(np.float32)
         scale = (np.abs(smoothed).max(axis=1) / 127).astype(np.float32)
         out[name] = np.clip(np.rint(smoothed / scale[:, None]), -127, 127).astype(np.int8)
-        out |= {f"{at}.weight_scale": scale, f"{at}.pre_quant_scale": smooth}
-        out[f"{at}.input_scale"] = out.get(f"{leader}.input_scale", np.float32(rng.uniform(0.01, 0.05)).reshape(()))
+        out |= {f"{at}.weight_scale": scale, f"{at}.pre_quant_scale": smooth, f"{at}.input_scale": input_scale}
     return out
+
+
+def _smoothing(name: str, width: int) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+    """What a linear's input goes through; q, k and v multiply the same input, and so do gate and up."""
+    leader = name
+    for part, first in (("k_proj", "q_proj"), ("v_proj", "q_proj"), ("up_proj", "gate_proj")):
+        leader = leader.replace(part, first)
+    rng = np.random.default_rng(list(leader.encode()))
+    return rng.uniform(0.5, 2.0, width).astype(np.float16), np.float32(rng.uniform(0.01, 0.05)).reshape(())
 
 
 QUANTIZATION_CONFIG: Mapping[str, Mapping[str, Any]] = {
@@ -217,12 +246,14 @@ QUANTIZATION_CONFIG: Mapping[str, Mapping[str, Any]] = {
     },
     "int4_gptq": {"quant_method": "gptq", "bits": 4, "group_size": GROUP, "sym": True, "desc_act": False},
     "int8_sq": {"quant_method": "modelopt", "quant_algo": "W8A8_SQ_PER_CHANNEL", "ignore": ["lm_head"]},
+    "modelopt_awq": {"quant_method": "modelopt", "quant_algo": "W4A16_AWQ", "group_size": GROUP, "ignore": ["lm_head"]},
 }
 
 
 def quantized(tensors: Arrays, scheme: str) -> Arrays:
-    """The model in the layout that `scheme` is exported from."""
-    return {"int4_awq": as_awq, "int4_gptq": as_gptq, "int8_sq": as_smoothquant}[scheme](tensors)
+    """The model in the layout that `scheme` is exported from, or in the layout of this name."""
+    layouts = {"int4_awq": as_awq, "int4_gptq": as_gptq, "int8_sq": as_smoothquant, "modelopt_awq": as_modelopt_awq}
+    return layouts[scheme](tensors)
 
 
 def write_quantized(folder: Path, config: Mapping[str, Any], tensors: Arrays, scheme: str) -> Path:
@@ -235,3 +266,28 @@ def docs_llama_config() -> dict[str, Any]:
     """The config.json of docs-llama."""
     config: dict[str, Any] = json.loads((DOCS_LLAMA / "config.json").read_text(encoding="utf-8"))
     return config
+
+
+CONFIGS = {"llama": LLAMA3, "qwen2": QWEN2, "qwen3": QWEN3}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A checkpoint, its plan, the exporter's result in `folder`, and what was reported meanwhile."""
+
+    checkpoint: Checkpoint
+    layout: EdgeLlmLayout
+    folder: Path
+    result: EdgeLlmExport
+    events: tuple[Event, ...]
+
+
+def make_checkpoint(folder: Path, model: str, scheme: str) -> Checkpoint:
+    """A small checkpoint as the exporter takes it for this scheme. docs-llama's own is in BF16."""
+    if (model, scheme) == ("docs-llama", "fp16"):
+        return open_local(DOCS_LLAMA)
+    config = docs_llama_config() if model == "docs-llama" else CONFIGS[model]
+    tensors = docs_llama_tensors() if model == "docs-llama" else random_tensors(config)
+    if scheme == "fp16":
+        return open_local(write_checkpoint(folder, config, tensors))
+    return open_local(write_quantized(folder, config, tensors, scheme))

@@ -225,6 +225,16 @@ def test_a_single_named_chat_template_is_taken(tmp_path: Path) -> None:
     )
 
 
+def test_a_tokenizer_config_may_grow_when_the_template_is_taken_out(tmp_path: Path) -> None:
+    """The exporter indents what it writes again, which makes a compact file larger."""
+    header = header_of(tmp_path, LLAMA)
+    tokens = {str(i): {"content": f"<{i}>", "special": True} for i in range(1000)}
+    compact = json.dumps({"added_tokens_decoder": tokens, "chat_template": "{{ 1 }}"}, separators=(",", ":"))
+    files = {**header.files, "tokenizer_config.json": compact.encode()}
+    planned = {f.name: f.size_bytes for f in plan_edgellm(replace(header, files=files), "fp16", VERSION).files}
+    assert planned["tokenizer_config.json"] > len(json.dumps({"added_tokens_decoder": tokens}, indent=2))
+
+
 def test_a_model_without_tokenizer_json_is_refused(tmp_path: Path) -> None:
     header = header_of(tmp_path, LLAMA)
     files = {name: data for name, data in header.files.items() if name != "tokenizer.json"}

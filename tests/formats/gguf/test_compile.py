@@ -100,7 +100,7 @@ def test_progress_counts_every_byte_once(docs_llama: Checkpoint, tmp_path: Path)
     assert {p.detail for p in progress[:-1]} == {t.name for t in made.tensors}
 
 
-@pytest.mark.parametrize("dtype", DType)
+@pytest.mark.parametrize("dtype", [dtype for dtype in DType if dtype.is_float])
 def test_source_scheme_copies_the_weights(dtype: DType, tmp_path: Path) -> None:
     shape = TinyShape("qwen2", 1, 64, 96, 4, 2, tied=True, dtype=dtype)
     checkpoint = tiny_models.write_random(tmp_path / "source", shape)

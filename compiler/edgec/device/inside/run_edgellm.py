@@ -23,9 +23,7 @@ def run(request: dict[str, Any], progress: Any) -> dict[str, Any]:
 def _generate(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     native = importlib.import_module("tensorrt_edgellm.runtime").load()
     # Engine folder, no media, no LoRA; the checkpoint for engines that read their weights from it.
-    cache = native.ContextCacheConfig()
-    cache.enabled = False
-    engine = native.LLMRuntime(request["engine"], "", {}, request["model"], cache)
+    engine = native.LLMRuntime(request["engine"], "", {}, request["model"])
     made, counts = [], []
     for index, prompt in enumerate(request["prompts"]):
         progress(index, len(request["prompts"]), "prompts")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,15 @@ def _generate(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     config = json.loads((Path(request["engine"]) / "config.json").read_text(encoding="utf-8"))
     has_logits = bool(config["build_config"].get("gather_generation_logits"))
     limits = request["limits"]
+    # Later versions must be told; 0.12 takes it from the engine. The cache would else take nine tenths of the memory.
+    wanted = {"gather_generation_logits": has_logits, "max_tokens_in_paged_kv_cache": limits["max_context"]}
     runner = factory.from_dir(
         engine_dir=request["engine"],
         max_batch_size=1,
         max_input_len=limits["max_input"],
         max_output_len=request["new_tokens"],
         max_beam_width=1,
+        **_accepted(factory.from_dir, wanted),
     )
     made = []
     for index, prompt in enumerate(request["prompts"]):
@@ -57,6 +61,7 @@ def _continue(
             top_k=1,
             return_dict=True,
             output_sequence_lengths=True,
+            **_accepted(runner.generate, {"output_generation_logits": has_logits}),
         )
     length = int(answer["sequence_lengths"][0][0])
     top: list[dict[str, float]] = []
@@ -70,6 +75,12 @@ def _continue(
         ]
     made = [int(token) for token in answer["output_ids"][0][0][len(tokens) : length]]
     return {"token_ids": made, "log_probabilities": top[: len(made)] or None}
+
+
+def _accepted(function: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Those options that this version's function has."""
+    known = inspect.signature(function).parameters
+    return {name: value for name, value in options.items() if name in known}
 
 
 def _version(name: str) -> str | None:

@@ -24,20 +24,25 @@ from edgec.source.model import Checkpoint
 from edgec.store.atomic import explained, free_bytes, fsync_folder
 from edgec.toolchain.environments import Environment, run_json
 
-_SCRIPT = Path(__file__).parent / "inside" / "export_onnx.py"
+EXPORTER_SCRIPT = Path(__file__).parent / "inside" / "export_onnx.py"
 _SCRATCH = ".exporting"
 _PACKAGE = "tensorrt-edgellm"
 
 
 @dataclass(frozen=True)
 class EdgeLlmExport:
-    """A finished export. `files`: names in the folder; `tensors`: every weight against the checkpoint's."""
+    """A finished export. `files`: names in the folder; `tensors`: every weight against the checkpoint's.
+
+    `anonymous_mib`: the exporter's peak of memory that cannot be dropped, which was planned; `peak_mib`: with mapped
+    files.
+    """
 
     files: tuple[str, ...]
     structure: StructureFacts
     tensors: tuple[TensorDifference, ...]
     versions: Mapping[str, str]
     peak_mib: int
+    anonymous_mib: int
 
 
 def export_edgellm(
@@ -49,7 +54,7 @@ def export_edgellm(
     report: Reporter,
     log: Path,
     action: str = "edgellm",
-    script: Path = _SCRIPT,
+    script: Path = EXPORTER_SCRIPT,
 ) -> EdgeLlmExport:
     """Exports `checkpoint` as planned in `layout` into the folder `out`, which is made if it is not there.
 
@@ -76,7 +81,8 @@ def export_edgellm(
         structure = check_structure(made, layout)
         tensors = compare_weights(made, layout.shape, checkpoint, report=report, action=action)
         _move(made, out, files)
-    return EdgeLlmExport(files, structure, tensors, answer.get("versions", {}), int(answer.get("peak_mib", 0)))
+    anonymous_mib = int(answer.get("anonymous_mib", 0))
+    return EdgeLlmExport(files, structure, tensors, answer.get("versions", {}), answer["peak_mib"], anonymous_mib)
 
 
 def _refuse_other_version(environment: Environment, layout: EdgeLlmLayout) -> None:

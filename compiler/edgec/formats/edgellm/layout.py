@@ -118,13 +118,13 @@ def _planned(
 ) -> EdgeLlmLayout:
     data = data_bytes(shape, scheme, biases)
     embedding = shape.vocabulary * shape.hidden * 2
-    copied = [PlannedFile(n, len(header.files[n]), False) for n in TOKENIZER_FILES if n in header.files]
+    copied = [PlannedFile(n, _copied_bytes(n, header.files[n]), False) for n in TOKENIZER_FILES if n in header.files]
     files = (
         PlannedFile(MODEL_FILE, _GRAPH_BYTES + shape.layers * _GRAPH_BYTES_PER_LAYER, False),
         PlannedFile(DATA_FILE, data + _SMALL_CONSTANTS_BYTES + _orders(shape, scheme), False),
         PlannedFile(CONFIG_FILE, 4096, False),
         PlannedFile(EMBEDDING_FILE, embedding + _SAFETENSORS_HEADER_BYTES, True),
-        PlannedFile(CHAT_TEMPLATE_FILE, 65536, False),
+        PlannedFile(CHAT_TEMPLATE_FILE, _template_bytes(header), False),
         *copied,
     )
     elements = sum(linear.out_features * linear.in_features for linear in shape.linears())
@@ -140,6 +140,17 @@ def _planned(
         digest=sha256_json({"writer": _WRITER, "scheme": scheme, "version": version.number}),
         notes=_notes(header, shape, scheme),
     )
+
+
+def _copied_bytes(name: str, data: bytes) -> int:
+    """At most; the exporter writes tokenizer_config.json again, indented, when it takes the chat template out of it."""
+    return 4 * len(data) + 4096 if name == "tokenizer_config.json" else len(data)
+
+
+def _template_bytes(header: CheckpointHeader) -> int:
+    """At most: what holds it."""
+    names = (CHAT_TEMPLATE_FILE, "chat_template.json", "tokenizer_config.json")
+    return max(len(header.files.get(name, b"")) for name in names)
 
 
 def data_bytes(shape: ModelShape, scheme: str, biases: int) -> int:
@@ -160,9 +171,8 @@ def _linear_bytes(linear: Linear, scheme: str) -> int:
 
 
 def _orders(shape: ModelShape, scheme: str) -> int:
-    """A GPTQ checkpoint's order of input channels, one per width, 8 bytes each."""
-    widths = {linear.in_features for linear in shape.layer_linears(0)}
-    return 8 * sum(widths) if scheme.startswith("int4") else 0
+    """The orders of input channels of a GPTQ checkpoint, 8 bytes a channel; another one has none."""
+    return 8 * sum(linear.in_features for linear in shape.linears()) if scheme.startswith("int4") else 0
 
 
 def _casts(header: CheckpointHeader, scheme: str) -> bool:

@@ -105,6 +105,7 @@ def _proof(
     return Proof(
         artifact=pair.name,
         runtime=runtime,
+        in_place_of=pair.runtime,
         checks=(*checks, *tensor_checks(pair.tensors)),
         samples=samples,
         tensors=pair.tensors,

@@ -94,6 +94,10 @@ def _verdict(data: ReportData) -> Verdict:
     if fits & {"no", "tight"}:
         title = "Proven, but it does not fit" if "no" in fits else "Proven, but memory is tight"
         return Verdict("bad" if "no" in fits else "warn", title, (proof, *_fit_sentences(data)))
+    engines = sorted({a.proof.in_place_of for a in data.artifacts if a.proof.in_place_of is not None})
+    if engines:
+        rest = f"The engine of {', '.join(engines)} is built and compared with recorded answers on the device."
+        return Verdict("warn", "Proven, but for the engine", (proof, rest, *_fit_sentences(data)))
     return Verdict("good", "Proven against its source", (proof, *_fit_sentences(data)))
 
 

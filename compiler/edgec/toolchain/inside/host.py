@@ -4,7 +4,8 @@ never imports it; it imports only the standard library, of that environment's Py
 Rules: standard output and error are the tool's own and go to the log; what a script answers goes, one JSON object a
 line, to a descriptor of its own; when edgec dies, even by SIGKILL, this process and all it started die too.
 
-    python -I host.py script FILE        FILE has `run(request: dict, progress) -> dict`; the request is JSON on stdin
+    python -I host.py script FILE        FILE has `run(request: dict, progress) -> dict`; the request is JSON on stdin;
+                                          `peak_mib`, this process's peak of memory, is added to what it returns
     python -I host.py module NAME ARG...  as `python -m NAME ARG...`
     python -I host.py program FILE ARG... becomes that program, for servers
 """
@@ -37,7 +38,7 @@ def main(kind: str, name: str, *arguments: str) -> None:
     replies = _Replies(int(os.environ.pop("EDGEC_REPLY_FD")))
     request = json.load(sys.stdin)
     result = _load(Path(name)).run(request, replies.progress)
-    replies.send({"result": result})
+    replies.send({"result": result, "peak_mib": _peak_mib()})
 
 
 class _Replies:
@@ -56,6 +57,12 @@ class _Replies:
     def progress(self, done: int, total: int, unit: str, detail: str = "") -> None:
         """Says how far the script is."""
         self.send({"progress": {"done": done, "total": total, "unit": unit, "detail": detail}})
+
+
+def _peak_mib() -> int:
+    """Not ru_maxrss, which begins with that of the process this one was forked from."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    return int(status.partition("VmHWM:")[2].split(maxsplit=1)[0]) >> 10
 
 
 def _load(path: Path) -> Any:

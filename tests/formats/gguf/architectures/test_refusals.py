@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from public_models import Shapes, bert, decoder, gemma3, header, nomic_bert, phi
 
 from edgec.errors import InputError
 from edgec.formats.gguf.architectures import SUPPORTED, map_model
+from edgec.source.quantization import Quantization
 
 _SHAPES: Mapping[str, Callable[[Mapping[str, Any]], Shapes]] = {
     "SmolLM2-135M": lambda c: decoder(c, 64),
@@ -32,6 +34,14 @@ def _refusal(model: str, changes: Mapping[str, Any]) -> str:
         map_model(header({**config, **changes}, shapes), name="model")
     assert all(d.hint for d in caught.value.diagnostics)
     return str(caught.value)
+
+
+def test_weights_that_only_another_file_calls_quantized() -> None:
+    config = read_config("SmolLM2-135M")
+    plain = header(config, _SHAPES["SmolLM2-135M"](config))
+    quantized = replace(plain, quantization=Quantization("modelopt_int8_sq", 8, None, symmetric=True))
+    with pytest.raises(InputError, match=r"hf_quant_config\.json: error: these weights are quantized already"):
+        map_model(quantized, name="model")
 
 
 @pytest.mark.parametrize(

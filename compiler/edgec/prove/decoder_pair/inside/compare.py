@@ -5,12 +5,11 @@ Runs in the toolchain `transformers`, by edgec.toolchain; imports nothing of edg
 Request: `source`, `candidate` (folders), `windows` (lists of token ids, all of one length), `scored_from` (index of the
 first scored token of a window), `prompts` (lists of token ids), `new_tokens`, `top`, `threads`.
 Answer: `divergence` (see `divergence_sums`), `answers` (of each prompt: for each new token the `top` most likely
-[id, log probability]), `peak_mib`, `versions`; or `refused`: which checkpoint, and why.
+[id, log probability]), `versions`; or `refused`: which checkpoint, and why.
 """
 
 from __future__ import annotations
 
-import resource
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -73,7 +72,6 @@ def _compared(request: dict[str, Any], progress: Callable[..., None]) -> dict[st
     return {
         "divergence": divergence,
         "answers": answers,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
     }
 

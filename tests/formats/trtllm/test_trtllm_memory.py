@@ -19,7 +19,7 @@ WIDE = {**QWEN2, "hidden_size": 896, "num_attention_heads": 14, "intermediate_si
 LIMIT_MIB = 400
 
 _SCRIPT = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 from edgec.events import silent
 from edgec.formats.trtllm.check import check_against_source
@@ -34,7 +34,8 @@ checkpoint = open_local(folder / "hf")
 layout = plan_trtllm(checkpoint.header, scheme=scheme, version="0.16.0")
 peaks = {}
 def peak(step):
-    peaks[step] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    # Not ru_maxrss, which begins with that of the process this one was forked from.
+    peaks[step] = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) >> 10
 with open_weights(checkpoint) as weights:
     write_trtllm(weights, layout, folder / "out", report=silent, action="x", threads=4)
     peak("write")

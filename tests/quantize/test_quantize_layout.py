@@ -51,6 +51,12 @@ def test_a_config_that_cannot_be(tmp_path: Path, changes: dict[str, Any], said: 
     assert said in refusal(with_config(write_small(tmp_path).header, **changes))
 
 
+def test_windows_of_tokens_stay_within_a_sliding_window(tmp_path: Path) -> None:
+    header = write_small(tmp_path, "MistralForCausalLM", sliding_window=48).header
+    assert plan_quantized(header, AWQ).decoder.context == 48
+    assert plan_quantized(with_config(header, use_sliding_window=False), AWQ).decoder.context == 128
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

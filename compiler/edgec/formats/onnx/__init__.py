@@ -1,0 +1,1 @@
+"""ONNX for onnxruntime: encoders, exported by Optimum and quantized by routes that are measured."""

@@ -1,0 +1,1 @@
+"""Proof of encoders for onnxruntime: the artifact on its own runtime, the source in torch."""

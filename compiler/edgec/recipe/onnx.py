@@ -1,0 +1,56 @@
+"""The artifact for onnxruntime: an encoder as one ONNX file.
+
+Rule: settings only; which routes a scheme tries is the format's business (`edgec.formats.onnx.routes`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from edgec.documents.typed import mistake
+from edgec.recipe.document import Document, RelativePath
+
+OnnxScheme = Literal["auto", "fp32", "int8", "int8_static", "int8_fine"]
+
+# Schemes that run the model on a text: to find ranges, or to choose among routes.
+ON_A_TEXT = frozenset({"auto", "int8_static"})
+
+
+class OnnxQuantize(Document):
+    """How the weights of an ONNX encoder are quantized."""
+
+    scheme: OnnxScheme = Field(
+        "auto",
+        description="`int8`: integer matrix products, scales of activations found at run time; `int8_static`: found on "
+        "the calibration text; `int8_fine`: weights in 8 bits, activations in blocks; `auto`: the smallest route "
+        "that passes what the proof demands, on the calibration text.",
+    )
+    calibration: RelativePath | None = Field(
+        None,
+        description="A UTF-8 text with one passage per line, relative to the recipe; `auto` and `int8_static` need it.",
+        examples=["calibration.txt"],
+    )
+    max_lines: int = Field(64, ge=8, le=1024, description="Lines of the calibration text to run, evenly over it.")
+
+    @model_validator(mode="after")
+    def _is_used(self) -> OnnxQuantize:
+        runs = self.scheme in ON_A_TEXT
+        if runs and self.calibration is None:
+            hint = "add `calibration:` with passages like the model's use, one per line; `int8_fine` needs none"
+            raise mistake(f"`{self.scheme}` runs the model on a text, and none is named", hint)
+        if not runs and self.calibration is not None:
+            hint = "remove `calibration`, or choose `auto` or `int8_static`"
+            raise mistake(f"`{self.scheme}` looks at no text, so a calibration has no use", hint, at="calibration")
+        if not runs and "max_lines" in self.model_fields_set:
+            hint = "remove `max_lines`, or choose `auto` or `int8_static`"
+            raise mistake(f"`{self.scheme}` looks at no text", hint, at="max_lines")
+        return self
+
+
+class OnnxArtifact(Document):
+    """An ONNX file for onnxruntime."""
+
+    format: Literal["onnx"] = Field(description="The kind of file to make.", examples=["onnx"])
+    quantize: OnnxQuantize = Field(description="How the weights are quantized.")
