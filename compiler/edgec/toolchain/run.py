@@ -46,17 +46,19 @@ def run_json(
         run_script(
             environment.python, script, request, on_line=answer.take, log=log, timeout_s=timeout_s, env=variables
         )
-    return answer.result(script, log)
+    result = answer.result(script, log)
+    return {**result, "peak_mib": answer.peak_mib}
 
 
 class Answer:
-    """What a script has replied so far."""
+    """What a script has replied so far. `peak_mib`: its process's peak of memory, known with the result."""
 
     def __init__(self, action: str, report: Reporter) -> None:
         self._action = action
         self._report = report
         self._results: list[dict[str, Any]] = []
         self._garbage: str | None = None
+        self.peak_mib = 0
 
     def take(self, line: str) -> None:
         """Takes one line, from the reading thread."""
@@ -65,7 +67,8 @@ class Answer:
                 case {"progress": {"done": int(done), "total": int(total), "unit": str(unit), "detail": str(detail)}}:
                     self._report(Progress(self._action, done, total, unit, detail))
                 case {"result": dict(result), "peak_mib": int(peak_mib)}:
-                    self._results.append({**result, "peak_mib": peak_mib})
+                    self._results.append(result)
+                    self.peak_mib = peak_mib
                 case _:
                     self._garbage = self._garbage or line
         except ValueError:
