@@ -12,10 +12,10 @@ from typing import Any
 
 import engine_models
 import pytest
+from build_shop import Shop
 from hub_server import HubServer
 from ruamel.yaml import YAML
 
-from conftest import Shop
 from edgec.bundle.finalize_plan import parse_plan
 from edgec.prove.device_reference import DeviceReference
 

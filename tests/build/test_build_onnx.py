@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from build_shop import Shop
 from encoder_models import write_encoder
 from hub_server import HubServer
 from ruamel.yaml import YAML
-
-from conftest import Shop
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes"

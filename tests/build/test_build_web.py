@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from build_shop import RECIPE
 
-from conftest import RECIPE
 from edgec.deploy.web.runtime import locked_runtime
 from edgec.documents.canonical import sha256_bytes
 
