@@ -34,7 +34,11 @@ def pytest_runtest_makereport(
 def toolchains_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where toolchains are installed for tests marked `toolchain`; $EDGEC_TEST_TOOLCHAINS keeps them between runs."""
     kept = os.environ.get("EDGEC_TEST_TOOLCHAINS")
-    return Path(kept) if kept else tmp_path_factory.mktemp("toolchains")
+    if not kept:
+        return tmp_path_factory.mktemp("toolchains")
+    # Tests link to it before anything is installed.
+    Path(kept).mkdir(parents=True, exist_ok=True)
+    return Path(kept)
 
 
 @pytest.fixture(scope="session")
