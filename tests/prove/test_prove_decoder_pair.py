@@ -19,11 +19,12 @@ from proof_models import DOCS_LLAMA
 from edgec.errors import InputError, ProofError, ToolError
 from edgec.events import Event, Progress, silent
 from edgec.prove.decoder_pair.comparison import Comparison, compare_pair
+from edgec.prove.decoder_pair.needs import pair_memory_mib
 from edgec.prove.decoder_pair.pair import DecoderPair, prove_decoder_pair
-from edgec.prove.decoder_pair.shape import decoder_shape, pair_memory_mib
 from edgec.prove.decoder_pair.texts import PairTokenizer
 from edgec.prove.device_reference import EngineAnswer, read_device_reference
 from edgec.prove.model import Proof, TensorError
+from edgec.quantize.architecture import read_decoder
 from edgec.recipe.model import Prove
 from edgec.source.local import open_local
 from edgec.toolchain.environments import Environment, find_toolchain, install
@@ -250,11 +251,11 @@ def test_peak_memory_is_within_what_was_planned(torch_tools: Environment, tmp_pa
     tokenizer = PairTokenizer(files)
     comparison: Comparison = compare_pair(
         folder, folder, tokenizer.windows(HELD_OUT, settings, silent, n_ctx=256, n_vocab=config["vocab_size"]),
-        tokenizer.prompts(HELD_OUT, None, size=64)[:2], config=config, shape=decoder_shape(config), settings=settings,
+        tokenizer.prompts(HELD_OUT, None, size=64)[:2], decoder=read_decoder(config), settings=settings,
         environment=torch_tools, logs=tmp_path, report=silent,
     )  # fmt: skip
     assert comparison.divergence.mean_kl == 0
-    planned = pair_memory_mib(config, settings)
+    planned = pair_memory_mib(read_decoder(config), settings)
     assert 0.4 * planned < comparison.peak_mib <= planned
 
 

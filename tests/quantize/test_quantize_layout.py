@@ -32,7 +32,10 @@ def with_config(header: CheckpointHeader, **changes: Any) -> CheckpointHeader:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"architectures": ["GemmaForCausalLM"]}, "architecture 'GemmaForCausalLM' is not one that is quantized"),
+        (
+            {"architectures": ["GemmaForCausalLM"]},
+            "architecture 'GemmaForCausalLM' is not one that is quantized or compared",
+        ),
         ({"architectures": None}, "architecture 'None'"),
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu', but only silu"),
         ({"num_key_value_heads": 3}, "4 attention heads cannot share 3 key-value heads evenly"),

@@ -30,7 +30,6 @@ from edgec.plan.quantized import plan_quantization
 from edgec.plan.speed import kv_read_per_token, predict_speed, weights_read_per_token
 from edgec.plan.template_check import require_working_template
 from edgec.plan.trtllm import finalize_trtllm, limits_of_engine, trtllm_backend, trtllm_version
-from edgec.prove.decoder_pair.shape import decoder_shape
 from edgec.quantize.architecture import Decoder, plan_decoder
 from edgec.recipe.engine import EdgeLlmArtifact, TrtLlmArtifact
 from edgec.recipe.load import LoadedRecipe
@@ -67,7 +66,7 @@ def plan_engine(
         finalize=finalize,
         template=template,
         architecture=str(header.config["architectures"][0]),
-        parameters=decoder_shape(header.config).parameters,
+        parameters=decoder.parameters,
     )
 
 

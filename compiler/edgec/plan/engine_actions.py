@@ -8,7 +8,7 @@ from edgec.formats.edgellm.layout import EdgeLlmLayout
 from edgec.plan.engine_model import EnginePlan, PlannedQuantization
 from edgec.plan.graph import ActionGraph, Draft
 from edgec.plan.model import Cost
-from edgec.prove.decoder_pair.shape import pair_memory_mib
+from edgec.prove.decoder_pair.needs import pair_memory_mib
 from edgec.prove.thresholds import demanded, max_tensor_error
 
 # What every proof in another framework runs in.
@@ -101,7 +101,6 @@ def _proof(graph: ActionGraph, artifact: EnginePlan, compiled: str) -> str:
         "max_tensor_errors": {name: max_tensor_error(name) for name in ("f16", "i8", "i4")},
         "runtime": artifact.backend.version,
     }
-    config = graph.source.header.config
     return graph.add(
         Draft(
             kind="compare",
@@ -110,7 +109,7 @@ def _proof(graph: ActionGraph, artifact: EnginePlan, compiled: str) -> str:
             inputs={"artifact": compiled, "source": graph.model, **graph.held_out()},
             needs=(*graph.fetched, artifact.compile_action, *_quantized_by(artifact)),
             reason=f"decode it and compare it with the source in torch, on {prove.held_out or 'a built-in text'}",
-            cost=Cost(scratch_bytes=artifact.source_bytes, memory_mib=pair_memory_mib(config, prove)),
+            cost=Cost(scratch_bytes=artifact.source_bytes, memory_mib=pair_memory_mib(artifact.decoder, prove)),
             toolchains=(COMPARE_TOOLCHAIN,),
         )
     )

@@ -72,6 +72,17 @@ class Decoder:
         """Channels of all keys together."""
         return self.kv_heads * self.head_dim
 
+    @property
+    def layer_parameters(self) -> int:
+        """Weights of one layer; norms and biases are in the last term."""
+        return 2 * self.width * (self.query_width + self.kv_width) + 3 * self.width * self.inner + 8 * self.width
+
+    @property
+    def parameters(self) -> int:
+        """Weights of the model."""
+        tables = self.vocabulary * self.width * (1 if self.tied else 2)
+        return self.layers * self.layer_parameters + tables
+
     def linear_shapes(self) -> dict[str, tuple[int, int]]:
         """Linear of a layer -> (output channels, input channels)."""
         return {
@@ -92,10 +103,15 @@ class Decoder:
 
 def plan_decoder(header: CheckpointHeader) -> Decoder:
     """Understands a checkpoint, plain or quantized. Raises InputError for what is not computed exactly."""
-    config = header.config
+    decoder = read_decoder(header.config)
+    _check_tensors(header, decoder)
+    return decoder
+
+
+def read_decoder(config: Mapping[str, Any]) -> Decoder:
+    """Understands a config.json without its weights. Raises InputError as `plan_decoder` does."""
     decoder = _decoder(config, _class(config))
     _check_numbers(decoder)
-    _check_tensors(header, decoder)
     return decoder
 
 
@@ -103,7 +119,9 @@ def _class(config: Mapping[str, Any]) -> str:
     names = config.get("architectures")
     name = names[0] if isinstance(names, list) and names else names
     if name not in _CLASSES:
-        raise _config_error(f"architecture {str(name)[:60]!r} is not one that is quantized", _supported())
+        raise _config_error(
+            f"architecture {str(name)[:60]!r} is not one that is quantized or compared in torch", _supported()
+        )
     activation = config.get("hidden_act", "silu")
     if activation not in ("silu", "swish"):
         raise _config_error(f"hidden_act is {str(activation)[:40]!r}, but only silu is computed", _supported())

@@ -15,10 +15,11 @@ from typing import Any
 
 from edgec.errors import InputError, ProofError, ToolError
 from edgec.events import Reporter
-from edgec.prove.decoder_pair.shape import DecoderShape, pair_memory_mib, pair_timeout_s
+from edgec.prove.decoder_pair.needs import count_new_tokens, pair_memory_mib, pair_timeout_s
 from edgec.prove.decoder_pair.texts import PromptText
 from edgec.prove.divergence import Divergence
 from edgec.prove.held_out import HeldOut
+from edgec.quantize.architecture import Decoder
 from edgec.recipe.model import Prove
 from edgec.toolchain.cores import usable_cores
 from edgec.toolchain.environments import Environment, run_json
@@ -51,8 +52,7 @@ def compare_pair(
     held_out: HeldOut,
     prompts: Sequence[PromptText],
     *,
-    config: Mapping[str, Any],
-    shape: DecoderShape,
+    decoder: Decoder,
     settings: Prove,
     environment: Environment,
     logs: Path,
@@ -69,8 +69,8 @@ def compare_pair(
         "windows": [list(window) for window in held_out.windows],
         "scored_from": held_out.scored_from,
         "prompts": [list(prompt.token_ids) for prompt in prompts],
-        "new_tokens": shape.new_tokens[0],
-        "top": min(TOP_TOKENS, shape.vocabulary),
+        "new_tokens": count_new_tokens(decoder)[0],
+        "top": min(TOP_TOKENS, decoder.vocabulary),
         "threads": usable_cores(),
     }
     with importlib.resources.as_file(importlib.resources.files("edgec.prove.decoder_pair") / "inside") as inside:
@@ -78,9 +78,9 @@ def compare_pair(
             environment,
             inside / "compare.py",
             request,
-            timeout_s=pair_timeout_s(shape, settings, len(prompts)),
+            timeout_s=pair_timeout_s(decoder, settings, len(prompts)),
             log=log,
-            memory_mib=pair_memory_mib(config, settings),
+            memory_mib=pair_memory_mib(decoder, settings),
             env=_MALLOC,
             report=report,
         )

@@ -17,13 +17,14 @@ from edgec.formats.gguf.vocabulary.files import read_files
 from edgec.formats.gguf.vocabulary.template import chat_template
 from edgec.prove.checks import divergence_checks, tensor_checks
 from edgec.prove.decoder_pair.comparison import Comparison, compare_pair
+from edgec.prove.decoder_pair.needs import PROMPT_TOKENS
 from edgec.prove.decoder_pair.reference import device_reference, end_tokens, reference_bytes
-from edgec.prove.decoder_pair.shape import PROMPT_TOKENS, decoder_shape
 from edgec.prove.decoder_pair.texts import PairTokenizer, PromptText
 from edgec.prove.generate import CONVERSATIONS, render_chat, special_token_texts
 from edgec.prove.held_out import built_in_text
 from edgec.prove.model import Check, NotVerified, Proof, Sample, TensorError
 from edgec.prove.thresholds import Thresholds, demanded
+from edgec.quantize.architecture import read_decoder
 from edgec.recipe.model import Prove
 from edgec.source.model import Checkpoint
 from edgec.store.atomic import write_file
@@ -70,24 +71,24 @@ def prove_decoder_pair(pair: DecoderPair, environment: Environment, reference: P
     that died, hung or has too little memory.
     """
     header = pair.source.header
-    shape = decoder_shape(header.config)
+    decoder = read_decoder(header.config)
     tokenizer = PairTokenizer(header.files)
-    fits = _vocabulary_check(tokenizer, shape.vocabulary)
+    fits = _vocabulary_check(tokenizer, decoder.vocabulary)
     template = chat_template(read_files(header.files, dict(header.config)), pair.template)[0]
     checks = [fits, *_tokenizer_check(tokenizer, pair.artifact_files), *_template_check(template, header.files)]
     if not fits.passed:
         return _proof(pair, "none", checks, (), _limits(pair, template, 0))
-    held_out = tokenizer.windows(pair.text, pair.settings, report, n_ctx=shape.context, n_vocab=shape.vocabulary)
+    held_out = tokenizer.windows(pair.text, pair.settings, report, n_ctx=decoder.context, n_vocab=decoder.vocabulary)
     renders = all(check.passed for check in checks)
     prompts = tokenizer.prompts(pair.text, template if renders else None, size=min(PROMPT_TOKENS, held_out.size))
     comparison = compare_pair(
         pair.source.root, pair.candidate, held_out, prompts,
-        config=header.config, shape=shape, settings=pair.settings, environment=environment, logs=pair.logs,
+        decoder=decoder, settings=pair.settings, environment=environment, logs=pair.logs,
         report=report,
     )  # fmt: skip
     if comparison.continuations:
         ends = end_tokens(header.config, header.files)
-        document = device_reference(pair.name, comparison, prompts, tokenizer, shape=shape, end_token_ids=ends)
+        document = device_reference(pair.name, comparison, prompts, tokenizer, decoder=decoder, end_token_ids=ends)
         write_file(reference, reference_bytes(document))
     checks += divergence_checks(comparison.divergence, held_out, pair.limits)
     runtime = f"{comparison.framework} (in place of {pair.runtime})"

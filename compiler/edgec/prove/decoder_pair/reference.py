@@ -8,7 +8,7 @@ from typing import Any
 
 from edgec.documents.canonical import canonical_json
 from edgec.prove.decoder_pair.comparison import Comparison, Continuation
-from edgec.prove.decoder_pair.shape import DecoderShape
+from edgec.prove.decoder_pair.needs import count_new_tokens
 from edgec.prove.decoder_pair.texts import PairTokenizer, PromptText
 from edgec.prove.device_reference import (
     MAX_LOGPROB_ERROR,
@@ -18,6 +18,7 @@ from edgec.prove.device_reference import (
     Position,
     Prompt,
 )
+from edgec.quantize.architecture import Decoder
 
 
 def device_reference(
@@ -26,11 +27,11 @@ def device_reference(
     prompts: Sequence[PromptText],
     tokenizer: PairTokenizer,
     *,
-    shape: DecoderShape,
+    decoder: Decoder,
     end_token_ids: tuple[int, ...],
 ) -> DeviceReference:
     """The document of `artifact`; every prompt must have its continuation."""
-    new_tokens, why = shape.new_tokens
+    new_tokens, why = count_new_tokens(decoder)
     return DeviceReference(
         schema="edgec/device-reference/v1",
         artifact=artifact,
