@@ -20,6 +20,7 @@ import click
 
 from edgec import __version__
 from edgec.errors import Diagnostic, EdgecError, ExitCode, InputError
+from edgec.patient_output import outlive_readers
 from edgec.store.atomic import write_file
 from edgec.store.paths import cache_home
 
@@ -73,6 +74,7 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of the `edgec` command; never returns."""
+    outlive_readers()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -103,10 +105,6 @@ def run(arguments: list[str]) -> int:
         else:
             click.echo(f"\n{_INTERRUPTED}", err=True)
         return int(ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        # The reader went away (`edgec inspect | head`): not our failure, but nothing more can be written.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(ExitCode.OK)
     except Exception as bug:  # the one place where a bug becomes exit code 1 and a log
         if isinstance(bug, OSError) and bug.errno == errno.ENOSPC:
             # What steps write is explained where it is written; this is our own output.

@@ -17,6 +17,17 @@ from edgec.cli import VERBS, run
 from edgec.errors import Diagnostic, EdgecError, ExitCode, InputError, ProofError, PublishError, ToolError
 
 ROOT = Path(__file__).parents[2]
+MODEL = ROOT / "models" / "docs-llama"
+RECIPE = f"""\
+schema: edgec/recipe/v1
+name: small
+version: 1.0.0
+target: pi5-8gb
+source: {{path: {MODEL}, licence: apache-2.0}}
+context: 256
+artifacts: [{{format: gguf, quantize: {{scheme: q4_0}}}}]
+prove: {{held_out: {MODEL}/held_out.txt, windows: 4}}
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -142,7 +153,8 @@ def test_a_reader_that_goes_away_is_no_failure(tmp_path: Path) -> None:
         "import sys, click, edgec.cli as c;"
         "talk = click.Command('talk', callback=lambda: [click.echo('x' * 1000) for _ in range(1000)]);"
         "c.cli.get_command = lambda context, name: talk;"
-        "sys.exit(c.run(['talk']))"
+        "sys.argv = ['edgec', 'talk'];"
+        "c.main()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         assert child.stdout is not None
@@ -188,3 +200,33 @@ def test_quiet_prints_errors_only(capsys, monkeypatch) -> None:
     assert capsys.readouterr() == ("", "")
     assert run(["check", "recipes/none.yaml", "--quiet"]) == 2
     assert "no such file" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_stops_nothing(tmp_path: Path) -> None:
+    """As `edgec ... | head -1` does: the work is done and the exit code says how it went."""
+    found = {}
+    for name, arguments in {"right": ["check", "recipes/quickstart.yaml"], "wrong": ["check", "nowhere.yaml"]}.items():
+        read, write = os.pipe()
+        os.close(read)
+        try:
+            child = subprocess.run(
+                [sys.executable, "-m", "edgec", *arguments, "--json"], cwd=ROOT, check=False, stdout=write, stderr=write
+            )
+        finally:
+            os.close(write)
+        found[name] = child.returncode
+    assert found == {"right": 0, "wrong": 2}
+    assert logs(tmp_path) == []
+
+
+def test_a_build_whose_reader_went_away_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "edgec", "build", "recipe.yaml"]
+    try:
+        child = subprocess.run(command, cwd=tmp_path, check=False, stdout=write, stderr=write)
+    finally:
+        os.close(write)
+    assert child.returncode == 0
+    assert (tmp_path / "artifacts" / "small-1.0.0-pi5-8gb" / "index.json").is_file()
