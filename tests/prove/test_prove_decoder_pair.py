@@ -32,7 +32,10 @@ from edgec.toolchain.environments import Environment, find_toolchain, install
 HELD_OUT = (DOCS_LLAMA / "held_out.txt").read_text()
 SETTINGS = Prove(windows=4, window_tokens=128)
 
-toolchain = pytest.mark.toolchain
+
+def toolchain(test: Any) -> Any:
+    """For tests that compare in torch."""
+    return pytest.mark.toolchain(pytest.mark.heavy("transformers")(test))
 
 
 @pytest.fixture(scope="session")

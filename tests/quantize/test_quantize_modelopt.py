@@ -55,6 +55,7 @@ def settings(method: Method) -> QuantizeSettings:
 
 
 @pytest.mark.toolchain
+@pytest.mark.heavy("modelopt")
 @pytest.mark.parametrize("method", ["awq", "smoothquant"])
 def test_it_quantizes(tmp_path: Path, environment: Environment, method: Method) -> None:
     source = write_small(tmp_path / "source", num_hidden_layers=1)

@@ -35,7 +35,7 @@ from edgec.formats.edgellm.versions import version_for
 from edgec.source.local import open_local
 from edgec.toolchain.environments import Environment, run_json
 
-pytestmark = pytest.mark.toolchain
+pytestmark = [pytest.mark.toolchain, pytest.mark.heavy("edgellm")]
 
 CASES = [
     ("docs-llama", "fp16"),

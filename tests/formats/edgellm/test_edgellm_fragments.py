@@ -64,6 +64,7 @@ def test_every_code_has_a_place_of_its_own() -> None:
 
 
 @pytest.mark.toolchain
+@pytest.mark.heavy("edgellm")
 @pytest.mark.parametrize("shape", [(64, 128), (320, 192)])
 def test_the_exporter_packs_so(exporter: Environment, tmp_path: Path, shape: tuple[int, int]) -> None:
     codes = np.random.default_rng(2).integers(-8, 8, shape).astype(np.int8)

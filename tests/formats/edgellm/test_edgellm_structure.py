@@ -19,7 +19,7 @@ from edgec.events import silent
 from edgec.formats.edgellm.compare import compare_weights
 from edgec.formats.edgellm.structure import check_structure
 
-pytestmark = pytest.mark.toolchain
+pytestmark = [pytest.mark.toolchain, pytest.mark.heavy("edgellm")]
 
 ExportOnce = Callable[[str, str], Exported]
 

@@ -48,6 +48,7 @@ def test_a_target_without_jetpack_is_refused() -> None:
 
 
 @pytest.mark.toolchain
+@pytest.mark.heavy("edgellm")
 def test_the_payload_is_of_the_release_that_is_installed(exporter: Environment) -> None:
     """The wheel here is for this machine; release, source and the kinds of facts are those of the device's wheel."""
     path = exporter.site_packages / "tensorrt_edgellm" / "_native" / "variants.json"
