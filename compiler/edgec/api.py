@@ -15,7 +15,7 @@ from edgec.build.built import Built, built_from, standing_facts
 from edgec.build.bundle_step import run_bundle
 from edgec.build.doctor import Finding, examine
 from edgec.build.run import Runner
-from edgec.build.signers import BuildKeys, build_keys, planned_signers
+from edgec.build.signers import TO_BE_MADE, BuildKeys, build_keys, planned_signers
 from edgec.bundle.keyring import trusted_keys
 from edgec.device.facts import DeviceFacts, read_facts
 from edgec.device.finalize import Bench, Finalized, finalize
@@ -140,10 +140,14 @@ def build(
     _require_folder(folder)
     require_writable(folder)
     require_writable(shop.cache, hint=CACHE_HINT)
-    keys = build_keys(loaded, shop.config, shop.env, shop.report)
-    source = _digested(loaded, target, keys.signer, shop)
     name = bundle_name(loaded, target)
     tar = folder / f"{name}.tar" if archive else None
+    signer, dify_signer = planned_signers(loaded, shop.config, shop.env)
+    source = _digested(loaded, target, signer, shop)
+    if TO_BE_MADE in (signer, dify_signer):
+        # A mistake that planning finds comes before a key that nobody asked for.
+        refuse_misfits(make_plan(loaded, target, source, shop.store, bundle_stands=False, signer=signer))
+    keys = build_keys(loaded, shop.config, shop.env, shop.report)
     # Nothing changed: said without reading a vocabulary of 150000 tokens.
     fingerprint = build_fingerprint(loaded, target, source, (keys.signer, keys.dify_signer), shop.digests)
     facts = standing_facts(shop.standing, folder / name, tar, fingerprint)

@@ -134,6 +134,19 @@ def test_a_model_that_does_not_fit_is_refused_before_anything_is_written(shop):
     assert not (shop.folder / "cache" / "store").exists()
 
 
+@pytest.mark.parametrize(
+    "mistake", ["misfit", "source.path=.", "context=99999"], ids=["misfit", "no model", "too long a context"]
+)
+def test_no_key_is_made_for_a_recipe_with_a_mistake(shop, mistake):
+    sets = ["--set", mistake]
+    if mistake == "misfit":
+        sets = ["--set", f"target={shop.small_board()}", "--set", "batch=100"]
+    refused = shop.run("build", shop.recipe(), *sets)
+    assert refused.code == 2, refused.last
+    assert not (shop.folder / "config").exists()
+    assert "key" not in refused.err
+
+
 def test_importing_edgec_is_quick_and_free_of_heavy_packages():
     code = (
         "import sys, time; t = time.perf_counter(); import edgec.api; d = time.perf_counter() - t;"

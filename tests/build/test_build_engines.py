@@ -6,6 +6,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,6 +61,27 @@ def checks(built: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {check["name"]: check for check in proof["checks"]}
 
 
+def commands_for_the_device(shop: Shop, recipe: Path, *sets: str) -> list[str]:
+    """What the text of a build says to run on the device."""
+    command = [sys.executable, "-m", "edgec", "build", str(recipe), *sets]
+    done = subprocess.run(command, cwd=shop.folder, env=shop.env, capture_output=True, text=True, check=True)
+    said, _, commands = done.stdout.partition("there:\n")
+    assert "/edgec/keys/development.pub" in said.splitlines()[-1]
+    return [line.strip() for line in commands.splitlines()]
+
+
+def finalizes_as_printed(shop: Shop, command: str, bundle: str) -> None:
+    """Runs it where only the bundle and the key are: both are accepted, and this machine is not the device."""
+    device = shop.folder / "device"
+    shutil.copytree(shop.folder / bundle, device / Path(bundle).name)
+    shutil.copy(shop.folder / "config" / "edgec" / "keys" / "development.pub", device)
+    own = {"XDG_CONFIG_HOME": str(device / "config"), "XDG_STATE_HOME": str(device / "state")}
+    arguments = [sys.executable, "-m", *shlex.split(command), "--json"]
+    done = subprocess.run(arguments, cwd=device, env={**shop.env, **own}, capture_output=True, text=True, check=False)
+    assert done.returncode == 5, done.stdout
+    assert "sm_87" in done.stdout
+
+
 @pytest.mark.toolchain
 @pytest.mark.heavy("edgellm", "transformers")
 @pytest.mark.parametrize("orin", ["orin-llama3"], indirect=True)
@@ -83,6 +108,12 @@ def test_llama3_by_edge_llm(orin: tuple[Path, Shop]) -> None:
     again = shop.run("build", recipe, *QUICK, *FEWER)
     assert again.last["cached"] is True
     assert again.last["wall_s"] < 1
+    (command,) = commands_for_the_device(shop, recipe, *QUICK, *FEWER)
+    finalizes_as_printed(shop, command, built.last["bundle"])
+    for trial in ("triton", "dify"):
+        tried = shop.run("verify", built.last["bundle"], "--run", trial)
+        assert tried.code == 2
+        assert "first artifact is `edgellm` has none" in tried.last["diagnostics"][0]["hint"]
 
 
 @pytest.mark.toolchain
@@ -102,6 +133,13 @@ def test_llama3_by_tensorrt_llm(orin: tuple[Path, Shop]) -> None:
     ensemble = (folder / "triton" / "models" / "tensorrt_llm" / "config.pbtxt").read_text()
     assert "/var/lib/edgec/engines/llama-3-8b-instruct-trtllm/trtllm-int8_wo/current/engine" in ensemble
     assert 0 < checks(built.last)["KL divergence"]["measured"] < 0.001
+    shell = commands_for_the_device(shop, recipe, *QUICK)
+    assert shell[0] == 'sudo install -d -o "$USER" /var/lib/edgec'
+    assert shell[1].startswith("XDG_STATE_HOME=/var/lib edgec device finalize ")
+    finalizes_as_printed(shop, shell[1].removeprefix("XDG_STATE_HOME=/var/lib "), built.last["bundle"])
+    tried = shop.run("verify", built.last["bundle"], "--run", "triton")
+    assert tried.code == 2
+    assert "its engine is built on the device" in tried.last["diagnostics"][0]["message"]
 
 
 @pytest.mark.toolchain

@@ -99,6 +99,12 @@ def test_batch_and_lengths_are_those_of_the_recipe(tmp_path: Path) -> None:
     assert made.summary.fit.verdict == "fits"
 
 
+@pytest.mark.parametrize("artifact", [edgellm("int4_rtn"), "{format: trtllm, quantize: {scheme: int8_wo}}"])
+def test_every_plan_of_an_engine_says_that_no_engine_was_built(artifact: str, tmp_path: Path) -> None:
+    notes = plan(tmp_path, artifact, top="context: 512").summary.notes
+    assert [note for note in notes if note.startswith("engine build not verified on hardware")] == [notes[0]]
+
+
 @pytest.mark.parametrize(
     ("artifact", "top", "said"),
     [

@@ -27,8 +27,9 @@ class BuiltArtifact:
 class Built:
     """A finished build. `digest` is the bundle's OCI manifest digest; `cached`: the bundle stood there already.
 
-    `finishes_on_device`: it holds an artifact from which the device builds an engine. `engines`: those that this very
-    machine built, being such a device.
+    `finishes_on_device`: it holds an artifact from which the device builds an engine; `state_home`: the XDG_STATE_HOME
+    with which the engine comes to where the bundle's server looks for it, None where nothing in the bundle looks.
+    `engines`: those that this very machine built, being such a device.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Built:
     cached: bool
     wall_s: float
     finishes_on_device: bool = False
+    state_home: str | None = None
     engines: tuple[Path, ...] = ()
 
     @property
@@ -70,6 +72,7 @@ def facts_of(
         "carried": [emitted.title for emitted in plan.deployment.values()],
         "not_verified": list(content.not_verified),
         "finishes_on_device": bool(plan.engines),
+        "state_home": plan.deployment["triton"].facts.get("state_home") if "triton" in plan.deployment else None,
         "artifacts": [
             {"name": a.name, "proof": p.model_dump(mode="json"), "speeds": [asdict(s) for s in a.summary.speeds]}
             for a, p in zip(plan.artifacts, proofs, strict=True)
@@ -99,6 +102,8 @@ def built_from(
         cached=cached,
         wall_s=wall_s,
         finishes_on_device=facts["finishes_on_device"],
+        # What an earlier edgec remembered has none.
+        state_home=facts.get("state_home"),
     )
 
 

@@ -1,6 +1,7 @@
 """The keys of one build, found before its first step: the bundle's and, where a Dify package is wanted, that one's.
 
-Rule: planning makes nothing, not even the development keys that a build would make.
+Rule: planning makes nothing, not even the development keys that a build would make; a build makes them once it knows
+that its recipe is sound.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from edgec.recipe.load import LoadedRecipe
 from edgec.store.atomic import require_writable
 from edgec.store.paths import CONFIG_HINT
 
-_TO_BE_MADE = Signer("to be made", True)
+TO_BE_MADE = Signer("to be made", True)
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,11 @@ class BuildKeys:
 def planned_signers(loaded: LoadedRecipe, config: Path, env: Mapping[str, str]) -> tuple[Signer, Signer | None]:
     """Who would sign the bundle and the Dify package. Raises InputError for a key that cannot be used."""
     found = find_signing_key(config, _bundle_key(loaded), env)
-    signer = _TO_BE_MADE if found is None else Signer(found[0].public.fingerprint, found[1])
+    signer = TO_BE_MADE if found is None else Signer(found[0].public.fingerprint, found[1])
     if loaded.recipe.package.dify is None:
         return signer, None
     dify = find_dify_key(config, _dify_key(loaded), env)
-    return signer, _TO_BE_MADE if dify is None else Signer(dify[0].public.fingerprint, dify[1])
+    return signer, TO_BE_MADE if dify is None else Signer(dify[0].public.fingerprint, dify[1])
 
 
 def build_keys(loaded: LoadedRecipe, config: Path, env: Mapping[str, str], report: Reporter) -> BuildKeys:

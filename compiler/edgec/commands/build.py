@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import click
 
 from edgec import api
 from edgec.build.built import Built
+from edgec.bundle.keyring import TrustedKey, trusted_keys
 from edgec.commands.output import Output, output_options
 from edgec.commands.plan_text import mib
+from edgec.store.paths import config_home
 
 
 @click.command()
@@ -29,7 +32,7 @@ def command(
     """Build, prove and sign the bundle of RECIPE."""
     workshop = api.Workshop(offline=offline, report=output.reporter)
     built = api.build(recipe, sets=sets, workshop=workshop, output=output_folder, archive=archive)
-    output.result(as_json(built), as_text(built))
+    output.result(as_json(built), as_text(built, trusted_keys(config_home())))
 
 
 def as_json(built: Built) -> dict[str, Any]:
@@ -52,8 +55,8 @@ def as_json(built: Built) -> dict[str, Any]:
     }
 
 
-def as_text(built: Built) -> str:
-    """The result for people: the bundle, its proof, what to do next."""
+def as_text(built: Built, keys: Sequence[TrustedKey]) -> str:
+    """The result for people: the bundle, its proof, what to do next. `keys`: this machine's, with their files."""
     lines = ["", f"bundle   {built.path}  ({mib(built.size_bytes)})" + ("  unchanged" if built.cached else "")]
     lines.append(f"digest   {built.digest}")
     lines.append(f"target   {built.target_title}")
@@ -70,8 +73,24 @@ def as_text(built: Built) -> str:
     lines += ["", "not verified:", *(f"  {n.what}: {n.why}" for n in built.not_verified)]
     path = shlex.quote(str(built.path))
     lines += ["", "next:", f"  edgec verify {path}", f"  edgec unpack {path} model/"]
-    if built.finishes_on_device and not built.engines:
-        lines.append(f"  edgec device finalize {path}    # on the device: builds the engine and proves it")
     if built.signer.is_development:
         lines.append("  edgec keys new            # a key of your own: devices should not trust a development key")
+    if built.finishes_on_device and not built.engines:
+        lines += ["", *_on_the_device(built, keys)]
     return "\n".join(lines)
+
+
+def _on_the_device(built: Built, keys: Sequence[TrustedKey]) -> list[str]:
+    """The command that makes the engine, as it runs in the folder to which the bundle and the key were copied."""
+    public = next((key.path for key in keys if key.key.fingerprint == built.signer.fingerprint), None)
+    what = "the public half of the key that signed it, KEY.pub" if public is None else str(public)
+    key = "KEY.pub" if public is None else shlex.quote(public.name)
+    command = f"edgec device finalize {shlex.quote(built.path.name)} --key {key}"
+    if built.signer.is_development:
+        command += " --accept-development-key"
+    lines = ["on the device, which builds the engine and proves it;", f"copy the bundle and {what} there:"]
+    if built.state_home is not None:
+        # Where the bundle's server looks for the engine, which is not where edgec keeps engines else.
+        lines.append(f'  sudo install -d -o "$USER" {built.state_home}/edgec')
+        command = f"XDG_STATE_HOME={built.state_home} {command}"
+    return [*lines, f"  {command}"]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from edgec.deploy.dify import emit as dify
 from edgec.deploy.model import Device, Emitted, Mistake, ServedModel
 from edgec.deploy.triton import emit as triton
-from edgec.deploy.triton.engine_repository import EngineFacts, refuse_engine, trtllm_repository
+from edgec.deploy.triton.engine_repository import ENGINES, EngineFacts, refuse_engine, trtllm_repository
 from edgec.deploy.web import emit as web
 from edgec.documents.canonical import sha256_json
 from edgec.errors import Diagnostic, InputError
@@ -29,8 +29,6 @@ _NO_SERVERS = ("wasm32",)
 # Formats that Triton has a backend for, and those whose server speaks OpenAI's API, as Dify wants it.
 _TRITON_FORMATS = ("gguf", "trtllm")
 _OPENAI_FORMATS = ("gguf",)
-# Where `edgec device finalize` puts engines when its state is kept in /var/lib (XDG_STATE_HOME).
-_ENGINES = "/var/lib/edgec/engines"
 _FIRST = "put an artifact with `format: gguf` first: Triton and Dify serve the first"
 
 
@@ -102,8 +100,9 @@ def _triton(
     ends = end_tokens(header.config, header.files)
     engine = EngineFacts(
         version=artifact.backend.version,
-        path=f"{_ENGINES}/{model.name}/{artifact.name}/current/engine",
+        path=f"{ENGINES}/{model.name}/{artifact.name}/current/engine",
         max_batch_size=limits.batch,
+        max_input_len=limits.input_tokens,
         max_seq_len=limits.context,
         kv_cache_tokens=limits.kv_cache_tokens or limits.batch * limits.context,
         end_id=ends[0] if ends else -1,

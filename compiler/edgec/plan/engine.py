@@ -38,6 +38,8 @@ from edgec.source.text import read_text
 from edgec.target.model import Runtime, Target
 
 _HALF_BYTES = 2
+# Stands in every plan of an engine.
+_NOT_BUILT = "engine build not verified on hardware: no bundle holds it, `edgec device finalize` builds and proves it"
 
 
 def plan_engine(
@@ -163,7 +165,7 @@ def _summary(
         bytes_by_type=dict(backend.bytes_by_type),
         fit=fit,
         speeds=(_speed(target, runtime_name, artifact, decoder, backend=backend, limits=limits),),
-        notes=backend.notes,
+        notes=(_NOT_BUILT, *backend.notes),
         is_exact=backend.is_exact and artifact.quantize.tool == "edgec",
     )
 

@@ -11,15 +11,14 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
-from edgec.bundle.content import MANIFEST_PATH
-from edgec.bundle.manifest import Manifest, parse_manifest
+from edgec.bundle.manifest import Manifest
 from edgec.deploy.dify.keys import load_dify_public_key
-from edgec.errors import InputError
 from edgec.events import Note, Reporter, silent
 from edgec.prove.model import Check
 from edgec.toolchain.environment import Environment
 from edgec.trial.dify import try_dify
 from edgec.trial.llama_server import can_serve, serving
+from edgec.trial.triable import dify_package
 
 _KINDS: dict[str, Literal["decoder", "encoder", "reranker"]] = {
     "llm": "decoder",
@@ -35,14 +34,7 @@ def try_dify_bundle(
 
     Raises InputError when the bundle has no Dify package, ToolError when its model cannot be served.
     """
-    manifest = parse_manifest((bundle / MANIFEST_PATH).read_bytes())
-    facts = manifest.deployment.get("dify")
-    if facts is None:
-        raise InputError.of(
-            "the bundle holds no Dify package",
-            place=str(bundle),
-            hint="build it with `package: {dify: {author: ...}}` in the recipe, or verify without --run dify",
-        )
+    manifest, facts = dify_package(bundle)
     logs.mkdir(parents=True, exist_ok=True)
     with _server(bundle, manifest, facts["models"][0], logs, report) as endpoint:
         return try_dify(

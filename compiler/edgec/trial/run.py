@@ -1,6 +1,7 @@
 """Runs trials on an unpacked bundle, each with the toolchain that it needs.
 
-Rule: trials are named in one place, here; what one writes goes to the folder it is given or to the logs.
+Rule: trials are named in one place, here; what a bundle lacks is said before anything is installed for a trial of it;
+what one writes goes to the folder it is given or to the logs.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from edgec.events import Reporter
 from edgec.toolchain.environments import Environment, find_toolchain, install
 from edgec.trial.dify_bundle import try_dify_bundle
 from edgec.trial.model import Trial
+from edgec.trial.triable import dify_package, triton_models
 from edgec.trial.triton import try_triton
 from edgec.trial.web import site_settings, try_web
 from edgec.trial.web_browser import find_chromium
@@ -54,7 +56,6 @@ def _dify(stage: Stage) -> Trial:
 
 def _web(stage: Stage) -> Trial:
     # What is missing is told before anything is installed.
-    site_settings(stage.bundle)
     chromium = find_chromium()
     environment = stage.environment("playwright")
     version, checks = try_web(
@@ -64,8 +65,16 @@ def _web(stage: Stage) -> Trial:
 
 
 TRIALS: Mapping[str, Callable[[Stage], Trial]] = {"triton": _triton, "dify": _dify, "web": _web}
+# What a bundle must have for each; raises InputError.
+_NEEDED: Mapping[str, Callable[[Path], object]] = {
+    "triton": triton_models,
+    "dify": dify_package,
+    "web": site_settings,
+}
 
 
 def run_trials(names: Sequence[str], stage: Stage) -> tuple[Trial, ...]:
     """The trials of `names`, in that order. Raises InputError (the bundle has nothing to try), ToolError."""
+    for name in names:
+        _NEEDED[name](stage.bundle)
     return tuple(TRIALS[name](stage) for name in names)

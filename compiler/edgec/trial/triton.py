@@ -9,10 +9,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgec.errors import InputError, ToolError
+from edgec.errors import ToolError
 from edgec.events import ActionFinished, ActionStarted, Progress, Reporter, silent
 from edgec.prove.model import Check
 from edgec.toolchain.environment import Environment
+from edgec.trial.triable import REPOSITORY, triton_models
 from edgec.trial.triton_client import TritonModel
 from edgec.trial.triton_decoder import DECODER_STEPS
 from edgec.trial.triton_model_checks import SEE_LOG, Step
@@ -20,8 +21,6 @@ from edgec.trial.triton_server import NotServedError, triton_server
 from edgec.trial.triton_vectors import ENCODER_STEPS, RERANKER_STEPS
 from edgec.trial.verdicts import none_of
 
-# Where a bundle has its model repository.
-REPOSITORY = "triton/models"
 _ACTION = "try triton"
 _START_TIMEOUT_S = 600.0
 _STEPS: Mapping[str, tuple[Step, ...]] = {
@@ -37,16 +36,9 @@ def try_triton(
     """Serves the unpacked bundle and tries it; the checks say what held and what did not.
 
     A version folder is added to the bundle's repository on the way. The server's log is `triton.log` in `logs`.
-    Raises InputError when the bundle has no Triton repository, ToolError when this machine cannot run the server.
+    Raises InputError when the bundle has nothing that can be tried, ToolError when this machine cannot run the server.
     """
-    repository = bundle_folder / REPOSITORY
-    names = sorted(path.parent.name for path in repository.glob("*/config.pbtxt"))
-    if not names:
-        raise InputError.of(
-            "the bundle holds no Triton model repository",
-            place=str(bundle_folder),
-            hint="build it with `package: {triton: {}}` in the recipe, or verify without --run triton",
-        )
+    repository, names = bundle_folder / REPOSITORY, triton_models(bundle_folder)
     began = time.monotonic()
     report(ActionStarted(_ACTION, "trial", f"serve {', '.join(names)} on a real tritonserver"))
     log = logs / "triton.log"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +15,22 @@ from edgec.deploy.triton.lint import lint_files
 from edgec.recipe.package import TritonPackage
 
 ENGINE = EngineFacts(
-    version="0.12.0", path="/var/lib/edgec/engines/docs", max_batch_size=8, max_seq_len=768, kv_cache_tokens=6144,
-    end_id=2, pad_id=0,
+    version="0.12.0", path="/var/lib/edgec/engines/docs", max_batch_size=8, max_input_len=512, max_seq_len=768,
+    kv_cache_tokens=6144, end_id=2, pad_id=0,
 )  # fmt: skip
 
 
 @pytest.fixture
 def model(docs_llama: ServedModel) -> ServedModel:
-    return replace(docs_llama, format="trtllm", scheme="int8_wo", context=768, batch=8, chat_template="{{ messages }}")
+    return replace(
+        docs_llama,
+        format="trtllm",
+        scheme="int8_wo",
+        context=768,
+        batch=8,
+        chat_template="{{ messages }}",
+        special_texts={"bos_token": "<s>"},
+    )
 
 
 def test_the_repository(model: ServedModel) -> None:
@@ -44,8 +53,12 @@ def test_the_repository(model: ServedModel) -> None:
         "max_batch_size: 8",
     ):
         assert line in config
-    assert 'key: "max_tokens" value { string_value: "384" }' in repository["preprocessing/config.pbtxt"].decode()
+    before = repository["preprocessing/config.pbtxt"].decode()
+    assert 'key: "max_input" value { string_value: "512" }' in before
+    # A prompt of 512 leaves room for it.
+    assert 'key: "max_tokens" value { string_value: "256" }' in before
     assert repository["preprocessing/1/chat_template.jinja"] == b"{{ messages }}"
+    assert json.loads(repository["preprocessing/1/special_texts.json"]) == {"bos_token": "<s>"}
     assert emitted.facts["tensorrt_llm"] == "0.12.0"
     assert emitted.not_verified[0].what == "that tritonserver serves the engine"
 
@@ -55,7 +68,9 @@ def test_the_readme_and_the_scripts(model: ServedModel, tmp_path: Path) -> None:
     readme = emitted.files["triton/README.md"].decode()
     for text in (
         "/var/lib/edgec/engines/docs",
-        "nothing here is verified on hardware",
+        "engine build not verified on hardware",
+        "A prompt holds 512 tokens at most, prompt and answer together 768",
+        "XDG_STATE_HOME=/var/lib edgec device finalize BUNDLE --key KEY.pub",
         "cache of 6144",
         "100 if left out",
     ):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgec.deploy.triton.model_config import ModelConfig
-from edgec.deploy.triton.start import start_script
+from edgec.deploy.triton.start import EngineCheck, start_script
 from edgec.recipe.package import TritonPorts
 
 # In the place of tritonserver: says how it was started.
@@ -18,7 +18,10 @@ SERVER = '#!/bin/sh\nulimit -s\nfor one; do printf "%s\\n" "$one"; done\n'
 PYTHON = "#!/bin/sh\ncase $2 in *version_info*) echo 3.11 ;; esac\n"
 
 
-def run(folder: Path, name: str = "bundle", **settings: str) -> tuple[int, str]:
+ENGINE = EngineCheck("engine/config.pbtxt", ("config.json", "rank0.engine"), "make it: edgec device finalize BUNDLE")
+
+
+def run(folder: Path, name: str = "bundle", engine: EngineCheck | None = None, **settings: str) -> tuple[int, str]:
     """The exit code of start.sh in `folder/name`, and what it and the server say."""
     bundle, backends, programs = folder / name, folder / "backends", folder / "programs"
     for made in (bundle / "models", backends / "python", programs):
@@ -27,7 +30,7 @@ def run(folder: Path, name: str = "bundle", **settings: str) -> tuple[int, str]:
         (programs / program).write_text(text, encoding="utf-8")
         (programs / program).chmod(0o755)
     model = ModelConfig(name="m", backend="python", inputs=(), outputs=())
-    script = start_script((model,), ports=TritonPorts(), memory_mib=4000, packages=(("x", "x==1"),))
+    script = start_script((model,), ports=TritonPorts(), memory_mib=4000, packages=(("x", "x==1"),), engine=engine)
     (bundle / "start.sh").write_bytes(script)
     variables = {"PATH": f"{programs}:{os.environ['PATH']}", "TRITON_BACKENDS": str(backends), **settings}
     command = ["sh", str(bundle / "start.sh")]
@@ -58,3 +61,19 @@ def test_a_plain_path_is_served_with_all_operators_apis_closed(tmp_path: Path) -
         line.startswith("--http-restricted-api=model-repository,shared-memory,trace,logging:closed=") for line in lines
     )
     assert lines[0] in ("16384", "65536")
+
+
+def test_an_engine_that_is_missing_is_said_with_the_way_to_make_it(tmp_path: Path) -> None:
+    engine, config = tmp_path / "engine", tmp_path / "bundle" / "models" / "engine" / "config.pbtxt"
+    config.parent.mkdir(parents=True)
+    value = f'parameters {{ key: "gpt_model_path" value {{ string_value: "{engine}" }} }}'
+    config.write_text(f'name: "engine"\n{value}\n', encoding="utf-8")
+    engine.mkdir()
+    for made in ENGINE.files:
+        code, said = run(tmp_path, engine=ENGINE)
+        assert code == 1
+        assert f"start.sh: no engine: {engine}/{made} is not there" in said
+        assert "start.sh: make it: edgec device finalize BUNDLE" in said
+        (engine / made).touch()
+    code, said = run(tmp_path, engine=ENGINE)
+    assert code == 0, said

@@ -11,7 +11,7 @@ from edgec.deploy.triton.repository import checked_files
 from edgec.deploy.triton.tensorrt_llm import TensorRtLlmSettings, tensorrt_llm_models
 
 SETTINGS = TensorRtLlmSettings(
-    engine_path='/engines/a "b"', max_batch_size=4, context=2048, max_tokens=256, end_id=2, pad_id=0,
+    engine_path='/engines/a "b"', max_batch_size=4, context=2048, max_input=1024, max_tokens=256, end_id=2, pad_id=0,
     queue=Queue(8, 1000),
 )  # fmt: skip
 
@@ -33,7 +33,15 @@ def test_the_four_models_have_no_mistake() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"kv_cache_fraction": 1.5}, {"kv_cache_tokens": 100}, {"max_tokens": 2048}, {"max_tokens": 0}]
+    "wrong",
+    [
+        {"kv_cache_fraction": 1.5},
+        {"kv_cache_tokens": 100},
+        {"max_tokens": 2048},
+        {"max_tokens": 0},
+        {"max_input": 2048},
+        {"max_input": 0},
+    ],
 )
 def test_limits_that_cannot_hold(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="`"):

@@ -12,7 +12,7 @@ from edgec.deploy.model import Emitted, Mistake, ServedModel
 from edgec.deploy.triton.llama_cpp import max_tokens, model_name
 from edgec.deploy.triton.model_config import Queue
 from edgec.deploy.triton.repository import checked_files
-from edgec.deploy.triton.start import load_script, start_script
+from edgec.deploy.triton.start import EngineCheck, load_script, start_script
 from edgec.deploy.triton.templates import render
 from edgec.deploy.triton.tensorrt_llm import ENGINE, TensorRtLlmSettings, tensorrt_llm_models
 from edgec.prove.model import NotVerified
@@ -20,6 +20,14 @@ from edgec.recipe.package import TritonPackage
 
 _ROOT = "triton"
 _REPOSITORY = f"{_ROOT}/models"
+# Where the server looks for engines: `edgec device finalize` puts them there with this as XDG_STATE_HOME. Whose home
+# folder it would be without is not known here.
+STATE_HOME = "/var/lib"
+ENGINES = f"{STATE_HOME}/edgec/engines"
+_FILES = ("config.json", "rank0.engine")
+_HOW = (
+    f"make it: XDG_STATE_HOME={STATE_HOME} edgec device finalize BUNDLE --key KEY.pub (see README.md beside this file)"
+)
 _STEPS = ("preprocessing", ENGINE, "postprocessing")
 # What preprocessing and postprocessing import, as (module, requirement).
 _PACKAGES = (("tokenizers", "tokenizers"), ("jinja2", "jinja2"))
@@ -30,12 +38,13 @@ class EngineFacts:
     """What the repository must know of an engine that does not exist yet.
 
     `version`: of TensorRT-LLM. `path`: the engine's folder on the device, where finalizing puts it. `max_batch_size`,
-    `max_seq_len`, `kv_cache_tokens`: of its build. `end_id`, `pad_id`: of the tokenizer.
+    `max_input_len`, `max_seq_len`, `kv_cache_tokens`: of its build. `end_id`, `pad_id`: of the tokenizer.
     """
 
     version: str
     path: str
     max_batch_size: int
+    max_input_len: int
     max_seq_len: int
     kv_cache_tokens: int
     end_id: int
@@ -62,12 +71,16 @@ def refuse_engine(settings: TritonPackage, model: ServedModel) -> Iterator[Mista
 def trtllm_repository(settings: TritonPackage, model: ServedModel, engine: EngineFacts, *, tokenizer: bytes) -> Emitted:
     """The files below `triton/`. `tokenizer`: tokenizer.json. Raises ValueError if the lint refuses them."""
     name = model_name(settings, model.name)
-    tokens = max_tokens(settings, engine.max_seq_len)
+    # A prompt as long as the engine takes has room for an answer as long as a request gets that does not say.
+    tokens = settings.max_tokens or min(
+        max_tokens(settings, engine.max_seq_len), engine.max_seq_len - engine.max_input_len
+    )
     models = tensorrt_llm_models(
         TensorRtLlmSettings(
             engine_path=engine.path,
             max_batch_size=engine.max_batch_size,
             context=engine.max_seq_len,
+            max_input=engine.max_input_len,
             max_tokens=tokens,
             end_id=engine.end_id,
             pad_id=engine.pad_id,
@@ -79,11 +92,16 @@ def trtllm_repository(settings: TritonPackage, model: ServedModel, engine: Engin
         ),
         tokenizer=tokenizer,
         chat_template=model.chat_template,
+        special_texts=model.special_texts,
     )
     memory_mib = int(model.device.available_mib)
     configs = tuple(m.config for m in models)
-    start = start_script(configs, ports=settings.ports, memory_mib=memory_mib, packages=_PACKAGES)
-    readme = render("trtllm_README.md.j2", model=model, settings=settings, engine=engine, name=name, max_tokens=tokens)
+    check = EngineCheck(f"{ENGINE}/config.pbtxt", _FILES, _HOW)
+    start = start_script(configs, ports=settings.ports, memory_mib=memory_mib, packages=_PACKAGES, engine=check)
+    readme = render(
+        "trtllm_README.md.j2",
+        model=model, settings=settings, engine=engine, name=name, max_tokens=tokens, state_home=STATE_HOME,
+    )  # fmt: skip
     files = {
         f"{_ROOT}/start.sh": start,
         f"{_ROOT}/load.sh": load_script(name, settings.ports),
@@ -102,6 +120,7 @@ def _facts(settings: TritonPackage, name: str, engine: EngineFacts) -> dict[str,
         "backend": "tensorrtllm",
         "kind": "decoder",
         "engine": engine.path,
+        "state_home": STATE_HOME,
         "tensorrt_llm": engine.version,
         "requires": [*(requirement for _, requirement in _PACKAGES), "numpy<2"],
         "ports": settings.ports.model_dump(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from edgec.deploy.triton.model_config import ModelConfig
 from edgec.deploy.triton.templates import render
@@ -20,16 +21,30 @@ _NUMPY = ("numpy", "numpy<2")
 _LEAST_DATA_MIB = 1300
 
 
+@dataclass(frozen=True)
+class EngineCheck:
+    """An engine that is built on the device. `config`: in the repository, says where it stands (`gpt_model_path`).
+
+    `files`: of it; `how`: the command that makes it.
+    """
+
+    config: str
+    files: tuple[str, ...]
+    how: str
+
+
 def start_script(
     models: Sequence[ModelConfig],
     *,
     ports: TritonPorts,
     memory_mib: int,
     packages: Sequence[tuple[str, str]] = (),
+    engine: EngineCheck | None = None,
 ) -> bytes:
     """start.sh for a repository of `models`; those that others name as steps are loaded with these.
 
     `packages`: what the python backend's models import, as (module, requirement). `memory_mib`: the default limit.
+    `engine`: what must stand on the device besides the repository.
     """
     backends = sorted({m.backend for m in models if m.backend is not None})
     needed = (_NUMPY, *packages) if "python" in backends else ()
@@ -42,6 +57,7 @@ def start_script(
         modules=[module for module, _ in needed],
         packages=" ".join(shlex.quote(requirement) for _, requirement in needed),
         models=_entry_points(models),
+        engine=engine,
     )
 
 

@@ -6,6 +6,8 @@ of every text generator, as far as the engine can serve them.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,7 +35,8 @@ _RAGGED = ("input_ids", "stop_words_list")
 
 @dataclass(frozen=True)
 class TensorRtLlmSettings:
-    """`engine_path`: the engine's folder on the device. `max_batch_size`, `context`: of the engine's build.
+    """`engine_path`: the engine's folder on the device. `max_batch_size`, `context` and `max_input` (tokens of a
+    sequence and of its prompt): of the engine's build.
 
     `kv_cache_fraction`: share of the GPU's free memory for the KV cache; `kv_cache_tokens`: or a number of tokens, the
     smaller of both. `max_tokens`: new tokens when a request does not say. `end_id`, `pad_id`: of the tokenizer.
@@ -42,6 +45,7 @@ class TensorRtLlmSettings:
     engine_path: str
     max_batch_size: int
     context: int
+    max_input: int
     max_tokens: int
     end_id: int
     pad_id: int
@@ -60,27 +64,41 @@ class TensorRtLlmSettings:
             raise ValueError("`kv_cache_fraction` is a share between 0 and 1")
         if self.kv_cache_tokens is not None and self.kv_cache_tokens < self.context:
             raise ValueError("`kv_cache_tokens` is less than one sequence, `context`")
+        if not 0 < self.max_input < self.context:
+            raise ValueError("`max_input` leaves no room for an answer in `context`")
         if not 0 < self.max_tokens < self.context:
             raise ValueError("`max_tokens` leaves no room for a prompt in `context`")
 
 
 def tensorrt_llm_models(
-    settings: TensorRtLlmSettings, *, tokenizer: bytes, chat_template: str | None = None
+    settings: TensorRtLlmSettings,
+    *,
+    tokenizer: bytes,
+    chat_template: str | None = None,
+    special_texts: Mapping[str, str] | None = None,
 ) -> tuple[Model, ...]:
-    """The four models, the ensemble first. `tokenizer`: tokenizer.json; `chat_template`: jinja2, for `messages`."""
+    """The four models, the ensemble first. `tokenizer`: tokenizer.json; `chat_template`: jinja2, for `messages`;
+    `special_texts`: what it writes for bos_token and the like.
+    """
     prepared = _tensors("input_ids", "input_lengths", "request_output_len", "stop_words_list", "end_id", "pad_id")
     beside = {"tokenizer.json": tokenizer}
-    template = {} if chat_template is None else {"chat_template.jinja": chat_template.encode()}
+    template = {} if chat_template is None else _template_files(chat_template, special_texts or {})
     inputs = tuple(t for t in GENERATION_INPUTS if t.name in _PREPARED)
     parameters = {
         "context": str(settings.context),
         "end_id": str(settings.end_id),
+        "max_input": str(settings.max_input),
         "max_tokens": str(settings.max_tokens),
         "pad_id": str(settings.pad_id),
     }
     before = _python(settings, "preprocessing", inputs, prepared, parameters=parameters, beside=beside | template)
     after = _python(settings, "postprocessing", _engine_outputs(), _outputs(), parameters={}, beside=beside)
     return _ensemble(settings), before, _engine(settings), after
+
+
+def _template_files(chat_template: str, special_texts: Mapping[str, str]) -> dict[str, bytes]:
+    texts = json.dumps(dict(special_texts), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    return {"chat_template.jinja": chat_template.encode(), "special_texts.json": texts.encode()}
 
 
 _ENGINE_TYPES: dict[str, tuple[DataType, tuple[int, ...]]] = {
