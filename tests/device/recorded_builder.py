@@ -54,6 +54,8 @@ def run(request: dict[str, Any], progress: Any, *, mode: str = "good") -> dict[s
     if mode == "runtime dies":
         _say("Failed to deserialize TensorRT engine from file")
         os._exit(7)
+    if mode == "runner killed":
+        os.kill(os.getpid(), signal.SIGKILL)
     if mode == "wrong tokens":
         weights += b"!"
     answers, counts = [], []
@@ -86,6 +88,8 @@ def main(arguments: list[str], *, mode: str = "good") -> int:
     if mode == "killed for memory":
         # What the kernel does when memory runs out.
         os.kill(os.getpid(), signal.SIGKILL)
+    if mode == "killed below":
+        return 137
     if mode == "fails":
         _say("[21:30:27.874] [ERROR] [llm_build.cpp:243:main] Failed to build LLM engine.")
         return 1

@@ -130,10 +130,14 @@ class Limits(_Doc):
 
 
 class ProofPlan(_Doc):
-    """How the engine is compared: which runner runs it, and the recorded reference, which has the thresholds."""
+    """How the engine is compared: which runner runs it, and the recorded reference, which has the thresholds.
+
+    `logits`: the engine is built to give them, so that one which gives none has failed.
+    """
 
     runner: BackendName
     reference: str
+    logits: bool = False
     timeout_s: int = Field(1800, gt=0)
 
 

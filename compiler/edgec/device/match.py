@@ -118,12 +118,24 @@ def _backend(plan: FinalizePlan, versions: Versions) -> Iterator[tuple[str, str]
 
 def _amounts(need: Amounts, facts: DeviceFacts) -> Iterator[tuple[str, str]]:
     for what, need_mib, fact, hint in (
-        ("memory", need.memory_mib, facts.memory_free_mib, "end other programs, a desktop first, or add swap"),
+        (
+            "memory",
+            need.memory_mib,
+            facts.memory_free_mib,
+            "end other programs, a desktop first (swap does not count: what the GPU uses stays in memory)",
+        ),
         ("memory of the GPU", need.gpu_memory_mib, facts.gpu_memory_free_mib, "end what else uses the GPU"),
         ("disk", need.disk_mib, facts.disk_free_mib, "free space, or set XDG_STATE_HOME to a larger disk"),
     ):
         have = fact.value
-        if need_mib is not None and isinstance(have, int) and have < need_mib:
+        if need_mib is None:
+            continue
+        if not isinstance(have, int):
+            yield (
+                f"{need_mib} MiB of {what} are needed, and this device does not tell how much is free ({fact.found})",
+                "see what `edgec device facts` cannot read",
+            )
+        elif have < need_mib:
             yield (
                 f"{need_mib} MiB of {what} are needed, and {have} MiB are free ({fact.found})",
                 f"{hint}: {need_mib - have} MiB are missing",

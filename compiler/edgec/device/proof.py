@@ -21,6 +21,12 @@ from edgec.prove.model import Check, NotVerified
 from edgec.toolchain.process import ToolEndedError
 
 ACTION = "prove engine"
+
+
+class RunnerStoppedError(DeviceError):
+    """The runner was ended from outside: it says nothing of the engine, which may be proven later."""
+
+
 _HINT = "the engine is not the model: finalize again; if it happens twice, report it with `edgec device facts`"
 
 
@@ -29,11 +35,11 @@ class _Doc(BaseModel):
 
 
 class RunnerAnswer(_Doc):
-    """What a runner answers. `prompt_tokens`: how many tokens it read of each prompt; empty if it does not tell."""
+    """What a runner answers. `prompt_tokens`: how many tokens it read of each prompt; None if it does not tell."""
 
     runtime: str
     answers: tuple[EngineAnswer, ...]
-    prompt_tokens: tuple[int, ...] = ()
+    prompt_tokens: tuple[int, ...] | None = None
     not_verified: tuple[NotVerified, ...] = Field(())
 
 
@@ -82,7 +88,8 @@ def prove_engine(
     except ToolError as error:
         ran_out = isinstance(error, ToolEndedError) and error.memory
         memory = "end other programs, or build a bundle with a shorter context; " if ran_out else ""
-        raise DeviceError.of(
+        kind = RunnerStoppedError if ran_out else DeviceError
+        raise kind.of(
             f"the engine does not run: {error.diagnostics[0].message}", hint=f"{memory}the whole output is in {log}"
         ) from error
     except ValidationError as error:
@@ -90,27 +97,47 @@ def prove_engine(
             f"the runner's answer cannot be used: {error.errors(include_url=False)[0]['msg']}",
             hint=f"the whole output is in {log}",
         ) from error
-    return compare(reference, answer)
+    return compare(reference, answer, logits=plan.proof.logits)
 
 
-def compare(reference: DeviceReference, answer: RunnerAnswer) -> EngineProof:
-    """The engine's answer against the reference."""
+def compare(reference: DeviceReference, answer: RunnerAnswer, *, logits: bool) -> EngineProof:
+    """The engine's answer against the reference. `logits`: it must have given log probabilities. Raises ProofError."""
     if len(answer.answers) != len(reference.prompts):
         message = f"the engine answered {len(answer.answers)} of {len(reference.prompts)} prompts"
         raise ProofError.of(message, hint=_HINT)
     checks = [*reference.compare(answer.answers)]
     missing = [*answer.not_verified]
-    if answer.prompt_tokens:
+    if answer.prompt_tokens is not None:
         checks.insert(0, _read_check(reference, answer.prompt_tokens))
-    if not any(a.log_probabilities for a in answer.answers) and not any(n.what == "logits" for n in missing):
-        missing.append(NotVerified(what="logits", why="the runtime gave no log probabilities"))
+    if not any(a.log_probabilities for a in answer.answers):
+        if logits:
+            checks.append(_no_logits(len(answer.answers)))
+        elif not any(n.what == "logits" for n in missing):
+            missing.append(NotVerified(what="logits", why="the runtime gave no log probabilities"))
     return EngineProof(answer.runtime, tuple(checks), tuple(missing))
+
+
+def _no_logits(prompts: int) -> Check:
+    return Check(
+        name="device: answers with log probabilities",
+        measured=0,
+        threshold=prompts,
+        relation="==",
+        unit="prompts",
+        passed=False,
+        hint="the engine was built to give logits, and the runtime gave none: its version is another one, or it failed",
+    )
 
 
 def _read_check(reference: DeviceReference, counts: Sequence[int]) -> Check:
     """A runtime that takes text must read as many tokens as were recorded."""
-    pairs = zip(reference.prompts, counts, strict=False)
-    wrong = [f"{p.name}: {count} instead of {len(p.token_ids)}" for p, count in pairs if count != len(p.token_ids)]
+    told = [*counts, *[None] * (len(reference.prompts) - len(counts))]
+    pairs = zip(reference.prompts, told, strict=False)
+    wrong = [
+        f"{p.name}: {'not told' if count is None else count} instead of {len(p.token_ids)}"
+        for p, count in pairs
+        if count != len(p.token_ids)
+    ]
     return Check(
         name="device: prompts read as recorded",
         measured=len(reference.prompts) - len(wrong),

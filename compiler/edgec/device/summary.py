@@ -45,6 +45,11 @@ def _title(receipt: Receipt) -> str:
 def _lines(receipt: Receipt) -> list[str]:
     lines = [f"  {STAND_IN_NOTE.upper()}"] if receipt.stand_in else []
     lines.append(f"  {receipt.backend.name} {receipt.backend.version}, TensorRT {receipt.tensorrt or 'unknown'}")
+    lines.append(
+        f"  bundle   {receipt.bundle.digest or receipt.bundle.manifest_digest}, signed by {receipt.bundle.signer}"
+    )
+    lines.append(f"  began    {receipt.started}, ended {receipt.finished}")
+    lines.append(f"  built with {' '.join(receipt.build.command)}")
     lines.append(f"  built in {receipt.build.wall_s:.1f} s, proven on {receipt.proof.runtime}:")
     lines += [f"    {'pass' if check.passed else 'FAIL'}  {check.as_text()}" for check in receipt.proof.checks]
     lines += [f"  not verified: {missing.what}: {missing.why}" for missing in receipt.proof.not_verified]

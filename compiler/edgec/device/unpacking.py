@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from edgec.bundle.finalize_plan import FinalizePlan, plan_path
@@ -48,22 +48,30 @@ def unpack_needed(
         for folder in (scratch, destination):
             if folder.exists():
                 shutil.rmtree(folder)
-        scratch.mkdir(parents=True)
-        for path, chunks in verified_files(opened, checked.digests, report, ACTION):
-            if path not in needed:
-                for _ in chunks:
-                    pass
-                continue
-            target = scratch / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("xb") as file:
-                for chunk in chunks:
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
-        sync_tree(scratch)
-        scratch.rename(destination)
+        try:
+            scratch.mkdir(parents=True)
+            for path, chunks in verified_files(opened, checked.digests, report, ACTION):
+                if path in needed:
+                    _write(scratch / path, chunks)
+                else:
+                    for _ in chunks:
+                        pass
+            sync_tree(scratch)
+            scratch.rename(destination)
+        except BaseException:
+            # Of a bundle that was changed, or half of one: gigabytes that nothing would use.
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
         fsync_folder(destination.parent)
+
+
+def _write(target: Path, chunks: Iterable[bytes]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("xb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def still_unpacked(destination: Path, needed: Mapping[str, str]) -> bool:

@@ -58,7 +58,7 @@ class Work:
             self.place.folder.mkdir(parents=True, exist_ok=True)
         journal = Journal(self.place.journal)
         if (standing := self._standing(journal)) is not None:
-            return standing, False
+            return standing, self._bring_back()
         if not self._may_activate(journal):
             if not self._is_built(journal):
                 self._make(journal)
@@ -78,18 +78,24 @@ class Work:
             return None
         receipt = self._receipt_of(journal.data("proven"))
         if receipt is None or not holds(self.place.engine, journal.data("built").get("files", {})):
-            self.report(Note("the engine was changed after it was proven; it is built again", "warning"))
+            why = "the engine, its receipt or this device's key was changed after the proof; it is built again"
+            self.report(Note(why, "warning"))
             return None
         if self.plan.model_at_run_time and not still_unpacked(self.place.bundle, self.needed):
             self.report(
                 Note("the model's files were changed; they are unpacked and the engine is built again", "warning")
             )
             return None
-        if not self.place.is_current():
+        return receipt
+
+    def _bring_back(self) -> bool:
+        """Puts a proven engine into use again; whether another one was."""
+        is_other = not self.place.is_current()
+        if is_other:
             self._put_into_use()
         if not self.plan.model_at_run_time:
             shutil.rmtree(self.place.bundle, ignore_errors=True)
-        return receipt
+        return is_other
 
     def _may_activate(self, journal: Journal) -> bool:
         """Whether only the change to the proven engine is left, which a power loss may have interrupted anywhere."""
@@ -150,7 +156,7 @@ class Work:
     def _prove(self, journal: Journal) -> None:
         reference = read_device_reference(self.place.bundle / self.plan.proof.reference)
         self.place.proof_log.unlink(missing_ok=True)
-        with self._action(proof.ACTION, "prove", "compared with the recorded reference"), self._discarding():
+        with self._action(proof.ACTION, "prove", "compared with the recorded reference"), self._discarding_unproven():
             proven = proof.prove_engine(
                 self.plan,
                 reference,
@@ -221,9 +227,20 @@ class Work:
 
     @contextmanager
     def _discarding(self) -> Iterator[None]:
-        """Throws a failed engine away, so that nothing can take it for one. Its log stays."""
+        """Throws half an engine away, so that nothing can take it for one. Its log stays."""
         try:
             yield
+        except (EdgecError, KeyboardInterrupt):
+            shutil.rmtree(self.place.fresh, ignore_errors=True)
+            raise
+
+    @contextmanager
+    def _discarding_unproven(self) -> Iterator[None]:
+        """Throws an engine away that failed its proof. One whose proof was stopped stays, and is proven next time."""
+        try:
+            yield
+        except proof.RunnerStoppedError:
+            raise
         except EdgecError:
             shutil.rmtree(self.place.fresh, ignore_errors=True)
             raise

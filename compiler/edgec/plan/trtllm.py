@@ -109,5 +109,7 @@ def finalize_trtllm(
         model_at_run_time=False,
         build=trtllm_build(number, command, layout.engine_bytes, batch=engine.max_batch_size),
         limits=Limits(max_batch=engine.max_batch_size, max_input=engine.max_input_len, max_context=engine.max_seq_len),
-        proof=ProofPlan(runner="trtllm", reference=reference_path(name)),
+        proof=ProofPlan(
+            runner="trtllm", reference=reference_path(name), logits="--gather_generation_logits" in command
+        ),
     )

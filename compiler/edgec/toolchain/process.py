@@ -17,6 +17,8 @@ from edgec.errors import Diagnostic, ToolError
 from edgec.toolchain.memory import oom_kills
 
 _TAIL_LINES = 20
+# What shells, containers and wrappers exit with after SIGKILL of what they ran.
+_KILLED_BELOW = 128 + signal.SIGKILL
 
 
 class ToolEndedError(ToolError):
@@ -103,6 +105,8 @@ def _blame(code: int, kills_before: int | None) -> str:
         return "; the kernel ended a process meanwhile, because memory ran out"
     if code == -signal.SIGKILL:
         return ", which the kernel does when memory runs out"
+    if code == _KILLED_BELOW:
+        return ", as when a process it started is killed, which the kernel does when memory runs out"
     return ""
 
 

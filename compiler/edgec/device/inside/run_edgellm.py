@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import math
 from typing import Any
 
 
@@ -34,7 +35,7 @@ def _generate(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     return {
         "runtime": f"tensorrt-edgellm {_version('tensorrt-edgellm')}",
         "answers": made,
-        "prompt_tokens": counts if None not in counts else [],
+        "prompt_tokens": counts if None not in counts else None,
         "not_verified": missing,
     }
 
@@ -56,9 +57,15 @@ def _answer(native: Any, engine: Any, text: str, request: dict[str, Any]) -> tup
     counts = response.prompt_token_counts
     answer = {
         "token_ids": [int(token) for token in response.output_ids[0]],
-        "log_probabilities": [{str(e.token_id): float(e.logprob) for e in step} for step in steps] or None,
+        "log_probabilities": [{str(e.token_id): _finite(e.logprob) for e in step} for step in steps] or None,
     }
     return answer, int(counts[0]) if counts else None
+
+
+def _finite(value: Any) -> float | None:
+    """None for what JSON has no number for: NaN and infinite."""
+    number = float(value)
+    return number if math.isfinite(number) else None
 
 
 def _version(name: str) -> str | None:

@@ -12,6 +12,7 @@ import importlib
 import importlib.metadata
 import inspect
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +65,23 @@ def _continue(
             **_accepted(runner.generate, {"output_generation_logits": has_logits}),
         )
     length = int(answer["sequence_lengths"][0][0])
-    top: list[dict[str, float]] = []
+    top: list[dict[str, float | None]] = []
     if has_logits:
         # Batch, beam, step, vocabulary.
         logits = answer["generation_logits"][0][0].float()
         values, indices = torch.log_softmax(logits, dim=-1).topk(request["top"], dim=-1)
         top = [
-            {str(int(token)): float(value) for token, value in zip(row_indices, row_values, strict=True)}
+            {str(int(token)): _finite(value) for token, value in zip(row_indices, row_values, strict=True)}
             for row_indices, row_values in zip(indices, values, strict=True)
         ]
     made = [int(token) for token in answer["output_ids"][0][0][len(tokens) : length]]
     return {"token_ids": made, "log_probabilities": top[: len(made)] or None}
+
+
+def _finite(value: Any) -> float | None:
+    """None for what JSON has no number for: NaN and infinite."""
+    number = float(value)
+    return number if math.isfinite(number) else None
 
 
 def _accepted(function: Any, options: dict[str, Any]) -> dict[str, Any]:

@@ -27,8 +27,9 @@ def count_new_tokens(decoder: Decoder) -> tuple[int, str]:
     if decoder.parameters <= _QUICK_PARAMETERS:
         return NEW_TOKENS, f"{NEW_TOKENS} for models of at most {_QUICK_PARAMETERS / 1e9:g} billion parameters"
     return (
-        1,
-        f"1, because every further token runs all {decoder.parameters / 1e9:.1f} billion parameters on the CPU again",
+        2,
+        "2, the second decoded with the KV cache: every further token runs all "
+        f"{decoder.parameters / 1e9:.1f} billion parameters on the CPU again",
     )
 
 
