@@ -59,7 +59,7 @@ def _cosines(native: _Rows, emulated: _Rows) -> dict[str, float]:
 
 def _scores(native: _Rows, emulated: _Rows) -> dict[str, float]:
     spread = float(native.std())
-    return {"error": float(np.abs(native - emulated).max()) / spread if spread > 0 else 0.0}
+    return {"error": float(np.abs(native - emulated).max()) / (spread if spread > 0 else 1.0)}
 
 
 _MEASURES: dict[str, Callable[[_Rows, _Rows], dict[str, float]]] = {
