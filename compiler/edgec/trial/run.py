@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgec.events import Reporter
+from edgec.prove.emulated.subject import Bench
 from edgec.toolchain.environments import Environment, find_toolchain, install
 from edgec.trial.dify_bundle import try_dify_bundle
+from edgec.trial.emulated import try_emulated
 from edgec.trial.model import Trial
 from edgec.trial.triton import try_triton
 from edgec.trial.web import site_settings, try_web
@@ -64,6 +66,15 @@ def _web(stage: Stage) -> Trial:
 
 
 TRIALS: Mapping[str, Callable[[Stage], Trial]] = {"triton": _triton, "dify": _dify, "web": _web}
+
+
+def run_emulation(stage: Stage) -> tuple[Trial, ...]:
+    """The bundle's artifacts on an emulated processor of its target. Raises InputError, ToolError."""
+    bench = Bench(
+        toolchains=stage.cache / "toolchains", results=stage.cache / "emulation", logs=stage.logs,
+        offline=stage.offline, report=stage.report,
+    )  # fmt: skip
+    return try_emulated(stage.bundle, bench)
 
 
 def run_trials(names: Sequence[str], stage: Stage) -> tuple[Trial, ...]:

@@ -12,22 +12,21 @@ import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import edgec
 from edgec.documents.canonical import canonical_json, sha256_bytes, sha256_file, sha256_json
 from edgec.errors import InputError, ToolError
-from edgec.events import Event, Progress
 from edgec.prove.emulated.subject import TOOLCHAIN, Bench, EmulatedSubject, Emulation
 from edgec.store.atomic import write_file
-from edgec.store.paths import CACHE_HINT
 from edgec.toolchain.cores import usable_cores
 from edgec.toolchain.dialogue import run_script
 from edgec.toolchain.emulated.qemu import Qemu, find_qemu
-from edgec.toolchain.emulated.root import Root, emulated_root, emulated_variables
-from edgec.toolchain.environments import Environment, find_toolchain, install
+from edgec.toolchain.emulated.make_root import emulated_root
+from edgec.toolchain.emulated.root import Root, emulated_variables, root_in_use
+from edgec.toolchain.environments import Environment, find_toolchain, in_use, install
 from edgec.toolchain.memory import refuse_small_memory
 from edgec.toolchain.process import ToolEndedError
 from edgec.toolchain.run import Answer
@@ -50,6 +49,7 @@ _NATIVE_TIMEOUT_S = 1800.0
 _EMULATED_TIMEOUT_S = 3600.0
 # Interpreter, runtime and buffers, beside two copies of the weights: mapped, and repacked.
 _FIXED_MIB = 700
+_COPIES = 2
 
 
 @dataclass(frozen=True)
@@ -89,17 +89,25 @@ def emulate(subject: EmulatedSubject, bench: Bench, *, timeout_s: float = _EMULA
     kept = bench.results / f"{_key(subject, qemu, root)}.json"
     found = _read(kept)
     if found is None:
-        need_mib = _FIXED_MIB + 2 * (sum(path.stat().st_size for path in subject.files) >> 20)
-        refuse_small_memory("the emulation", need_mib)
-        with tempfile.TemporaryDirectory(prefix="edgec-emulation-") as scratch:
-            native, emulated = native_side(environment), emulated_side(qemu, root, subject.cpu, timeout_s)
-            request = _request(subject, bench)
-            # The native run first: it takes a moment, and a file that cannot be opened is found out by it.
-            here = run_side(native, subject, request, Path(scratch), bench)
-            there = run_side(emulated, subject, request, Path(scratch), bench)
-            found = compare(native, subject, here, there, bench)
+        refuse_small_memory("the emulation", emulation_memory_mib(sum(path.stat().st_size for path in subject.files)))
+        sides = native_side(environment), emulated_side(qemu, root, subject.cpu, timeout_s)
+        with in_use(environment), root_in_use(root):
+            found = _run_on(sides, subject, bench)
         write_file(kept, canonical_json(found))
     return Emulation(subject, qemu.version, found)
+
+
+def _run_on(sides: tuple[Side, Side], subject: EmulatedSubject, bench: Bench) -> Mapping[str, Any]:
+    request = prepared(subject, bench)
+    with tempfile.TemporaryDirectory(prefix="edgec-emulation-") as scratch:
+        # The native run first: it takes a moment, and a file that cannot be opened is found out by it.
+        answered = [run_side(side, subject, request, Path(scratch), bench) for side in sides]
+        return compare(sides[0], subject.kind, answered, bench)
+
+
+def emulation_memory_mib(artifact_bytes: int) -> int:
+    """What either run needs."""
+    return _FIXED_MIB + (_COPIES * artifact_bytes >> 20)
 
 
 def refuse_unfit(subject: EmulatedSubject) -> None:
@@ -127,15 +135,13 @@ def emulated_side(qemu: Qemu, root: Root, cpu: str, timeout_s: float) -> Side:
     return Side("emulated", root.python, qemu.launcher(root.folder, cpu), emulated_variables(os.environ), timeout_s)
 
 
-def run_side(
-    side: Side, subject: EmulatedSubject, request: Mapping[str, Any], scratch: Path, bench: Bench
-) -> Answered:
+def run_side(side: Side, subject: EmulatedSubject, request: Mapping[str, Any], scratch: Path, bench: Bench) -> Answered:
     """Runs the artifact on one side. Raises ToolError."""
     rows = scratch / f"{side.name}.npz"
     told = {**request, "model": str(subject.files[0].resolve()), "out": str(rows)}
     log = bench.logs / f"emulation-{side.name}.log"
     try:
-        answer = _asked(side, _INSIDE / _SCRIPTS[subject.format], told, log, bench, f"emulate {subject.name}")
+        answer = _asked(side, _SCRIPTS[subject.format], told, log, bench)
     except ToolEndedError as error:
         raise _died(error, side, subject, log) from error
     if not rows.is_file():
@@ -143,18 +149,14 @@ def run_side(
     return Answered(answer, rows)
 
 
-def compare(
-    native: Side, subject: EmulatedSubject, here: Answered, there: Answered, bench: Bench
-) -> Mapping[str, Any]:
-    """How far the emulated outputs are from this machine's, as JSON. Raises ToolError."""
+def compare(native: Side, kind: str, answered: Sequence[Answered], bench: Bench) -> Mapping[str, Any]:
+    """How far the emulated outputs (the second) are from this machine's (the first), as JSON. Raises ToolError."""
+    here, there = answered
     different = sum(one != other for one, other in zip(here.answer["ids"], there.answer["ids"], strict=True))
-    request = {
-        "package": _package(), "kind": subject.kind, "native": str(here.rows), "emulated": str(there.rows),
-    }  # fmt: skip
+    request = {"package": _package(), "kind": kind, "native": str(here.rows), "emulated": str(there.rows)}
     measured = {"rows": 1, "broken": 1}
     if not different:
-        log = bench.logs / "emulation-compare.log"
-        measured = _asked(native, _INSIDE / "compare_rows.py", request, log, bench, f"emulate {subject.name}")
+        measured = _asked(native, "compare_rows.py", request, bench.logs / "emulation-compare.log", bench)
     return {
         **measured,
         "different_ids": different,
@@ -164,7 +166,8 @@ def compare(
     }
 
 
-def _request(subject: EmulatedSubject, bench: Bench) -> dict[str, Any]:
+def prepared(subject: EmulatedSubject, bench: Bench) -> dict[str, Any]:
+    """What both sides are asked, but for the file."""
     threads = usable_cores()
     if subject.format == "onnx":
         return {"ids": _token_ids(subject, bench), "threads": threads}
@@ -180,22 +183,18 @@ def _token_ids(subject: EmulatedSubject, bench: Bench) -> list[list[int]]:
     tokenizer = (subject.tokenizer or b"").decode("utf-8", "replace")
     request = {"tokenizer": tokenizer, "texts": list(TEXTS), "max_tokens": MAX_TOKENS}
     log = bench.logs / "emulation-tokens.log"
-    answer = _asked(own, _INSIDE / "token_ids.py", request, log, bench, f"emulate {subject.name}")
+    answer = _asked(own, "token_ids.py", request, log, bench)
     return [[int(i) for i in ids] for ids in answer["ids"]]
 
 
-def _asked(
-    side: Side, script: Path, request: Mapping[str, Any], log: Path, bench: Bench, action: str
-) -> dict[str, Any]:
-    def renamed(event: Event) -> None:
-        bench.report(replace(event, action=action) if isinstance(event, Progress) else event)
-
-    answer = Answer(action, renamed)
+def _asked(side: Side, script: str, request: Mapping[str, Any], log: Path, bench: Bench) -> dict[str, Any]:
+    answer = Answer(f"emulation, {side.name} run", bench.report)
+    path = _INSIDE / script
     run_script(
-        side.python, script, request, on_line=answer.take, log=log, timeout_s=side.timeout_s, env=side.env,
+        side.python, path, request, on_line=answer.take, log=log, timeout_s=side.timeout_s, env=side.env,
         launcher=side.launcher,
     )  # fmt: skip
-    return answer.result(script, log)
+    return answer.result(path, log)
 
 
 def _died(error: ToolEndedError, side: Side, subject: EmulatedSubject, log: Path) -> ToolError:

@@ -54,7 +54,7 @@ def find_qemu() -> Qemu:
 def _told_version(path: str) -> str:
     try:
         return subprocess.run(  # noqa: S603 - a program by its full path, no shell
-            [path, "--version"], env=for_tool(os.environ, os.path.dirname(path)), check=False, capture_output=True,
+            [path, "--version"], env=for_tool(os.environ, str(Path(path).parent)), check=False, capture_output=True,
             text=True, errors="replace", timeout=_VERSION_TIMEOUT_S,
         ).stdout  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
