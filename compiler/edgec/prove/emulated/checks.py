@@ -76,6 +76,6 @@ def _check(emulation: Emulation, limit: _Limit) -> Check:
         relation=limit.relation,
         unit=limit.unit,
         passed=measured <= limit.limit if limit.relation == "<=" else measured >= limit.limit,
-        detail=f"{emulation.found['rows']} outputs on an {emulation.label}, against {emulation.machine}",
+        detail=f"{emulation.found['rows']} outputs against {emulation.machine}, {NOT_ON_HARDWARE}",
         hint=_HINT,
     )

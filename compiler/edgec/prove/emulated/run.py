@@ -23,8 +23,8 @@ from edgec.prove.emulated.subject import TOOLCHAIN, Bench, EmulatedSubject, Emul
 from edgec.store.atomic import write_file
 from edgec.toolchain.cores import usable_cores
 from edgec.toolchain.dialogue import run_script
-from edgec.toolchain.emulated.qemu import Qemu, find_qemu
 from edgec.toolchain.emulated.make_root import emulated_root
+from edgec.toolchain.emulated.qemu import Qemu, find_qemu
 from edgec.toolchain.emulated.root import Root, emulated_variables, root_in_use
 from edgec.toolchain.environments import Environment, find_toolchain, in_use, install
 from edgec.toolchain.memory import refuse_small_memory
@@ -50,6 +50,7 @@ _EMULATED_TIMEOUT_S = 3600.0
 # Interpreter, runtime and buffers, beside two copies of the weights: mapped, and repacked.
 _FIXED_MIB = 700
 _COPIES = 2
+_COMPARE_LOG = "emulation-compare.log"
 
 
 @dataclass(frozen=True)
@@ -135,13 +136,21 @@ def emulated_side(qemu: Qemu, root: Root, cpu: str, timeout_s: float) -> Side:
     return Side("emulated", root.python, qemu.launcher(root.folder, cpu), emulated_variables(os.environ), timeout_s)
 
 
-def run_side(side: Side, subject: EmulatedSubject, request: Mapping[str, Any], scratch: Path, bench: Bench) -> Answered:
-    """Runs the artifact on one side. Raises ToolError."""
+def run_side(
+    side: Side,
+    subject: EmulatedSubject,
+    request: Mapping[str, Any],
+    scratch: Path,
+    bench: Bench,
+    *,
+    script: Path | None = None,
+) -> Answered:
+    """Runs the artifact on one side, by its format's script unless another is given. Raises ToolError."""
     rows = scratch / f"{side.name}.npz"
     told = {**request, "model": str(subject.files[0].resolve()), "out": str(rows)}
     log = bench.logs / f"emulation-{side.name}.log"
     try:
-        answer = _asked(side, _SCRIPTS[subject.format], told, log, bench)
+        answer = _asked(side, script or _INSIDE / _SCRIPTS[subject.format], told, log, bench)
     except ToolEndedError as error:
         raise _died(error, side, subject, log) from error
     if not rows.is_file():
@@ -156,7 +165,7 @@ def compare(native: Side, kind: str, answered: Sequence[Answered], bench: Bench)
     request = {"package": _package(), "kind": kind, "native": str(here.rows), "emulated": str(there.rows)}
     measured = {"rows": 1, "broken": 1}
     if not different:
-        measured = _asked(native, "compare_rows.py", request, bench.logs / "emulation-compare.log", bench)
+        measured = _asked(native, _INSIDE / "compare_rows.py", request, bench.logs / _COMPARE_LOG, bench)
     return {
         **measured,
         "different_ids": different,
@@ -183,18 +192,17 @@ def _token_ids(subject: EmulatedSubject, bench: Bench) -> list[list[int]]:
     tokenizer = (subject.tokenizer or b"").decode("utf-8", "replace")
     request = {"tokenizer": tokenizer, "texts": list(TEXTS), "max_tokens": MAX_TOKENS}
     log = bench.logs / "emulation-tokens.log"
-    answer = _asked(own, "token_ids.py", request, log, bench)
+    answer = _asked(own, _INSIDE / "token_ids.py", request, log, bench)
     return [[int(i) for i in ids] for ids in answer["ids"]]
 
 
-def _asked(side: Side, script: str, request: Mapping[str, Any], log: Path, bench: Bench) -> dict[str, Any]:
+def _asked(side: Side, script: Path, request: Mapping[str, Any], log: Path, bench: Bench) -> dict[str, Any]:
     answer = Answer(f"emulation, {side.name} run", bench.report)
-    path = _INSIDE / script
     run_script(
-        side.python, path, request, on_line=answer.take, log=log, timeout_s=side.timeout_s, env=side.env,
+        side.python, script, request, on_line=answer.take, log=log, timeout_s=side.timeout_s, env=side.env,
         launcher=side.launcher,
     )  # fmt: skip
-    return answer.result(path, log)
+    return answer.result(script, log)
 
 
 def _died(error: ToolEndedError, side: Side, subject: EmulatedSubject, log: Path) -> ToolError:

@@ -30,7 +30,7 @@ def require_apt() -> None:
     if lacking:
         raise ToolError.of(
             f"the emulated root is made of Debian's packages, and this machine has no {' and no '.join(lacking)}",
-            hint="make it once on a Debian machine, and bring the folder emulated-aarch64-* of "
+            hint="make it once on a Debian machine, and bring the folder emulation-aarch64-* of "
             "$EDGEC_CACHE/toolchains here",
         )
 
@@ -41,8 +41,11 @@ def fetch_packages(beside: Path, log: Path) -> list[Path]:
         for name in ("lists/partial", "archives/partial"):
             (beside / name).mkdir(parents=True)
         (beside / "status").touch()
-    _apt(beside, "update", log=log, timeout_s=_UPDATE_TIMEOUT_S)
-    _apt(beside, "--download-only", "install", *PACKAGES, log=log, timeout_s=_FETCH_TIMEOUT_S)
+    # One source of many that is down need not be the one with the packages: what it said counts if they do not come.
+    failed = _apt(beside, "update", log=log, timeout_s=_UPDATE_TIMEOUT_S)
+    refused = _apt(beside, "--download-only", "install", *PACKAGES, log=log, timeout_s=_FETCH_TIMEOUT_S)
+    if refused is not None:
+        raise _no_packages(failed or refused, log)
     packages = sorted((beside / "archives").glob("*.deb"))
     # `python3-minimal_3.11.2-1+b1_arm64.deb`
     got = {path.name.partition("_")[0] for path in packages}
@@ -62,7 +65,8 @@ def unpack_packages(packages: list[Path], root: Path, log: Path) -> Mapping[str,
     return {package.name: sha256_file(package) for package in packages}
 
 
-def _apt(beside: Path, *arguments: str, log: Path, timeout_s: float) -> None:
+def _apt(beside: Path, *arguments: str, log: Path, timeout_s: float) -> str | None:
+    """Runs apt-get; how it failed, None when it did not. Raises ToolError when it cannot be started."""
     own = {
         "APT::Architecture": "arm64",
         "APT::Architectures": "arm64",
@@ -83,7 +87,8 @@ def _apt(beside: Path, *arguments: str, log: Path, timeout_s: float) -> None:
             log=log, timeout_s=timeout_s, env=for_apt(os.environ), append=True,
         )  # fmt: skip
     except ToolEndedError as error:
-        raise _no_packages(error.diagnostics[0].message, log) from error
+        return error.diagnostics[0].message
+    return None
 
 
 def _no_packages(why: str, log: Path) -> ToolError:

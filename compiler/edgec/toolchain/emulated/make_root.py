@@ -56,7 +56,7 @@ def emulated_root(environment: Environment, qemu: Qemu, *, offline: bool, report
     Raises ToolError: no apt, no network, no disk, or a Python that does not run.
     """
     parent = environment.folder.parent
-    folder = parent / root_name(environment)
+    folder = parent / root_name(environment.toolchain)
     standing = read_root(folder)
     if standing is not None:
         return standing

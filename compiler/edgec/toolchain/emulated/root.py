@@ -15,8 +15,9 @@ from pathlib import Path
 from edgec.documents.canonical import sha256_json
 from edgec.store.locks import shared
 from edgec.store.paths import CACHE_HINT
+from edgec.toolchain.definition import Toolchain
 from edgec.toolchain.emulated.debian import PACKAGES
-from edgec.toolchain.environment import Environment, use_lock
+from edgec.toolchain.environment import use_lock
 from edgec.toolchain.surroundings import for_tool
 
 RECORD = "edgec-root.json"
@@ -36,8 +37,8 @@ class Root:
         return self.folder / "usr/bin/python3"
 
 
-def root_name(environment: Environment) -> str:
-    """`emulated-aarch64-<16 hex>`: of this system's release, whose packages it is made of, and of the lock."""
+def root_name(toolchain: Toolchain) -> str:
+    """`<toolchain>-aarch64-<16 hex>`: of this system's release, whose packages it is made of, and of the lock."""
     try:
         release = platform.freedesktop_os_release()
     except OSError:
@@ -45,10 +46,15 @@ def root_name(environment: Environment) -> str:
     made_from = {
         "system": [release.get(name, "") for name in ("ID", "VERSION_ID", "VERSION_CODENAME")],
         "packages": list(PACKAGES),
-        "lock": environment.lock_digest,
+        "lock": toolchain.lock_digest,
         "layout": LAYOUT,
     }
-    return f"emulated-aarch64-{sha256_json(made_from).removeprefix('sha256:')[:16]}"
+    return f"{toolchain.name}-aarch64-{sha256_json(made_from).removeprefix('sha256:')[:16]}"
+
+
+def is_present_root(folder: Path, toolchain: Toolchain) -> bool:
+    """Whether the folder is the root that would be used now: whole, of the present lock and the system's release."""
+    return folder.name == root_name(toolchain) and read_root(folder) is not None
 
 
 def read_root(folder: Path) -> Root | None:
