@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from edgec.documents.canonical import sha256_json
+from edgec.documents.wording import listed
 from edgec.errors import Diagnostic, InputError
 from edgec.plan.artifact import PlannedArtifact
 from edgec.plan.graph import ActionGraph, Draft
@@ -45,7 +46,7 @@ def emulation_mistakes(loaded: LoadedRecipe, target: Target) -> Iterator[Emulati
             "set `isa.qemu_cpu` in the profile, for example `cortex-a76`; `qemu-aarch64-static -cpu help` lists them",
         )
     if not any(artifact.format in FORMATS for artifact in loaded.recipe.artifacts):
-        yield EmulationMistake("no artifact can be emulated", f"emulated are the formats {' and '.join(FORMATS)}")
+        yield EmulationMistake("no artifact can be emulated", f"emulated are the formats {listed(FORMATS)}")
 
 
 def emulate_action(artifact: PlannedArtifact) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgec.bundle.content import MANIFEST_PATH
 from edgec.bundle.manifest import ArtifactEntry, Manifest, parse_manifest
+from edgec.documents.wording import listed
 from edgec.errors import InputError
 from edgec.events import ActionFinished, ActionStarted
 from edgec.prove.emulated.checks import NOT_ON_HARDWARE, emulation_checks
@@ -31,7 +32,7 @@ def try_emulated(bundle_folder: Path, bench: Bench) -> tuple[Trial, ...]:
         raise InputError.of(
             f"the bundle holds nothing that can be emulated, but {formats}",
             place=str(bundle_folder),
-            hint=f"emulated are the formats {' and '.join(FORMATS)}; verify without --emulate",
+            hint=f"emulated are the formats {listed(FORMATS)}; verify without --emulate",
         )
     return tuple(_tried(bundle_folder, manifest, artifact, cpu, bench) for artifact in artifacts)
 

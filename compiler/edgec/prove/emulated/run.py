@@ -18,8 +18,9 @@ from typing import Any
 
 import edgec
 from edgec.documents.canonical import canonical_json, sha256_bytes, sha256_file, sha256_json
+from edgec.documents.wording import listed
 from edgec.errors import InputError, ToolError
-from edgec.prove.emulated.subject import TOOLCHAIN, Bench, EmulatedSubject, Emulation
+from edgec.prove.emulated.subject import FORMATS, TOOLCHAIN, Bench, EmulatedSubject, Emulation
 from edgec.store.atomic import write_file
 from edgec.toolchain.cores import usable_cores
 from edgec.toolchain.dialogue import run_script
@@ -116,7 +117,7 @@ def refuse_unfit(subject: EmulatedSubject) -> None:
     if subject.format not in _SCRIPTS:
         raise InputError.of(
             f"{subject.name} cannot be emulated: no runtime of `{subject.format}` runs in qemu",
-            hint="emulated are `gguf` and `onnx`",
+            hint=f"emulated are the formats {listed(FORMATS)}",
         )
     if subject.format == "onnx" and (subject.kind != "encoder" or subject.tokenizer is None):
         raise InputError.of(
