@@ -75,9 +75,16 @@ def test_without_qemu_the_build_says_what_to_install(
 ) -> None:
     shop, _ = built
     monkeypatch.setenv("PATH", str(shop.folder))
-    code, last = shop.run("verify", str(shop.folder / "artifacts" / "small-1.0.0-pi5-8gb"), "--emulate")
-    assert code == 3
-    assert "qemu-user-static" in json.dumps(last)
+    bundle = str(shop.folder / "artifacts" / "small-1.0.0-pi5-8gb")
+    for command in (
+        ("verify", bundle, "--emulate"),
+        ("build", "recipe.yaml", "--set", "artifacts[0].quantize.scheme=q8_0"),
+    ):
+        code, last = shop.run(*command)
+        assert code == 3
+        assert "qemu-user-static" in json.dumps(last)
+    # Told before anything was quantized.
+    assert not list((shop.folder / "cache").rglob("*q8_0*"))
 
 
 @emulated

@@ -9,11 +9,27 @@ from edgec.events import Note
 from edgec.plan.emulation import emulate_action
 from edgec.plan.model import Action
 from edgec.prove.emulated.checks import emulation_checks, emulation_limits
-from edgec.prove.emulated.run import emulate
+from edgec.prove.emulated.run import emulate, prepare
 from edgec.prove.emulated.subject import Bench, EmulatedSubject
 from edgec.prove.model import Proof
 from edgec.store.actions import Result, Workspace
 from edgec.store.atomic import write_file
+
+
+def prepare_emulation(context: StepContext) -> None:
+    """Finds qemu and makes the emulated root, where a step to come needs them. Raises ToolError."""
+    if any(action.kind == "emulate" for action in context.plan.to_run):
+        prepare(_bench(context))
+
+
+def _bench(context: StepContext) -> Bench:
+    return Bench(
+        toolchains=context.toolchains,
+        results=context.toolchains.parent / "emulation",
+        logs=context.logs,
+        offline=context.plan.source.offline,
+        report=context.report,
+    )
 
 
 def run_emulate(context: StepContext, action: Action, work: Workspace) -> Result:
@@ -29,14 +45,7 @@ def run_emulate(context: StepContext, action: Action, work: Workspace) -> Result
         features=tuple(action.settings["features"]),
         tokenizer=context.plan.source.header.files.get("tokenizer.json"),
     )
-    bench = Bench(
-        toolchains=context.toolchains,
-        results=context.toolchains.parent / "emulation",
-        logs=context.logs,
-        offline=context.plan.source.offline,
-        report=context.report,
-    )
-    emulation = emulate(subject, bench)
+    emulation = emulate(subject, _bench(context))
     for warning in emulation.warnings:
         context.report(Note(f"{action.name}: {warning}", "warning"))
     limits = emulation_limits(emulation)

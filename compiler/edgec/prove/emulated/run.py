@@ -55,6 +55,15 @@ _COMPARE_LOG = "emulation-compare.log"
 
 
 @dataclass(frozen=True)
+class Machines:
+    """What the two runs need: the emulator, the runtimes for this machine, and those for the emulated one."""
+
+    qemu: Qemu
+    environment: Environment
+    root: Root
+
+
+@dataclass(frozen=True)
 class Side:
     """One of the two runs: how a script is started, and what it is called."""
 
@@ -80,23 +89,31 @@ def emulate(subject: EmulatedSubject, bench: Bench, *, timeout_s: float = _EMULA
     (with its signal and its log) or does not end.
     """
     refuse_unfit(subject)
+    machines = prepare(bench)
+    qemu, root = machines.qemu, machines.root
+    kept = bench.results / f"{_key(subject, qemu, root)}.json"
+    found = _read(kept)
+    if found is None:
+        refuse_small_memory("the emulation", emulation_memory_mib(sum(path.stat().st_size for path in subject.files)))
+        sides = native_side(machines.environment), emulated_side(qemu, root, subject.cpu, timeout_s)
+        with in_use(machines.environment), root_in_use(root):
+            found = _run_on(sides, subject, bench)
+        write_file(kept, canonical_json(found))
+    return Emulation(subject, qemu.version, found)
+
+
+def prepare(bench: Bench) -> Machines:
+    """Finds qemu, and makes what both runs need if it is not there. Raises ToolError."""
+    # What is missing of this machine is told before anything is downloaded.
     qemu = find_qemu()
     environment = install(
         find_toolchain(TOOLCHAIN), bench.toolchains, offline=bench.offline, report=bench.report,
         log=bench.logs / f"toolchain-{TOOLCHAIN}.log",
     )  # fmt: skip
-    root = emulated_root(
-        environment, qemu, offline=bench.offline, report=bench.report, log=bench.logs / "emulated-root.log"
+    log = bench.logs / "emulated-root.log"
+    return Machines(
+        qemu, environment, emulated_root(environment, qemu, offline=bench.offline, report=bench.report, log=log)
     )
-    kept = bench.results / f"{_key(subject, qemu, root)}.json"
-    found = _read(kept)
-    if found is None:
-        refuse_small_memory("the emulation", emulation_memory_mib(sum(path.stat().st_size for path in subject.files)))
-        sides = native_side(environment), emulated_side(qemu, root, subject.cpu, timeout_s)
-        with in_use(environment), root_in_use(root):
-            found = _run_on(sides, subject, bench)
-        write_file(kept, canonical_json(found))
-    return Emulation(subject, qemu.version, found)
 
 
 def _run_on(sides: tuple[Side, Side], subject: EmulatedSubject, bench: Bench) -> Mapping[str, Any]:
@@ -209,7 +226,7 @@ def _asked(side: Side, script: Path, request: Mapping[str, Any], log: Path, benc
 def _died(error: ToolEndedError, side: Side, subject: EmulatedSubject, log: Path) -> ToolError:
     said = error.diagnostics[0].message
     if error.code is None:
-        hint = "emulation takes seconds for each token of a large model: it is practical to about 1B parameters"
+        hint = "emulation is slow, and takes seconds for each token of a large model: leave it out for this one"
     elif error.code == -signal.SIGILL and side.launcher:
         hint = f"the runtime has instructions that {subject.cpu} has not: it would die on the device as well"
     elif error.code < 0 and side.launcher:
