@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,7 @@ def test_it_is_made_used_and_removed(toolchains_root: Path, tmp_path: Path) -> N
     assert standing.stale == (earlier,)
     assert remove(toolchain, own) > 100 << 20
     assert [path.name for path in own.iterdir()] == ["locks"]
+
+
+def test_both_sides_have_the_llama_cpp_of_the_proof() -> None:
+    assert find_toolchain("emulation").pinned["xllamacpp"] == version("xllamacpp")

@@ -46,8 +46,8 @@ def run_emulate(context: StepContext, action: Action, work: Workspace) -> Result
         tokenizer=context.plan.source.header.files.get("tokenizer.json"),
     )
     emulation = emulate(subject, _bench(context))
-    for warning in emulation.warnings:
-        context.report(Note(f"{action.name}: {warning}", "warning"))
+    for gap in emulation.gaps:
+        context.report(Note(f"{action.name}: {gap.why}", "warning"))
     limits = emulation_limits(emulation)
     before = load_proof(context.result(artifact.prove_action))
     told = {limit.what for limit in limits}

@@ -70,4 +70,4 @@ def _tried(folder: Path, manifest: Manifest, artifact: ArtifactEntry, cpu: str, 
     emulation = emulate(subject, bench)
     bench.report(ActionFinished(action, "trial", cached=False, wall_s=time.monotonic() - began))
     versions = f"{artifact.name} on {emulation.runtime}; {NOT_ON_HARDWARE}"
-    return Trial(emulation.label, versions, emulation_checks(emulation), emulation.warnings)
+    return Trial(emulation.label, versions, emulation_checks(emulation), tuple(gap.why for gap in emulation.gaps))

@@ -43,7 +43,7 @@ def emulation_limits(emulation: Emulation) -> tuple[NotVerified, ...]:
         why=f"{emulation.label}, {NOT_ON_HARDWARE}: {emulation.runtime} was compared with {emulation.machine} on "
         f"{emulation.found['rows']} outputs; speed, power and memory were not looked at",
     )
-    return (kernels, *(NotVerified(what="kernels with dot-product instructions", why=w) for w in emulation.warnings))
+    return (kernels, *emulation.gaps)
 
 
 @dataclass(frozen=True)

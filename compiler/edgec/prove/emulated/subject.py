@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgec.events import Reporter
+from edgec.prove.model import NotVerified
 from edgec.toolchain.emulated.qemu import cpu_title
 
 # Formats whose runtime has a build for 64-bit ARM that runs in qemu.
@@ -68,12 +69,16 @@ class Emulation:
         return str(self.found["machine"])
 
     @property
-    def warnings(self) -> tuple[str, ...]:
+    def gaps(self) -> tuple[NotVerified, ...]:
         """What the emulation cannot have shown, though it passed."""
         told = str(self.found["features"]).upper()
-        if "dotprod" in self.subject.features and told and "DOTPROD = 1" not in told:
-            return (
+        if self.subject.format == "onnx":
+            why = f"the emulation ran {self.runtime}: newer ones, the proof's among them, die under qemu 7.2"
+            return (NotVerified(what="the proof's version of onnxruntime on 64-bit ARM", why=why),)
+        if "dotprod" in self.subject.features and "DOTPROD = 1" not in told:
+            why = (
                 f"the emulated build of {self.runtime} has no dot-product instructions, and the target has: "
-                "a llama.cpp built for them takes other kernels, which were not run",
+                "a llama.cpp built for them takes other kernels, which were not run"
             )
+            return (NotVerified(what="kernels with dot-product instructions", why=why),)
         return ()
