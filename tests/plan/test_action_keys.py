@@ -170,3 +170,9 @@ def test_an_emulation_is_an_action_of_its_own(folder: Path) -> None:
     own = {"emulate gguf-q4_k_m", "emulate gguf-q8_0"}
     assert after.keys() - before.keys() == own
     assert {name for name in before if before[name] != after[name]} == {"bundle"}
+    shop = api.Workshop(cache=folder / "cache", config=folder / "config", env={}, offline=True)
+    made = api.plan(folder / "recipe.yaml", sets=["prove.emulate=true"], workshop=shop, output=folder / "artifacts")
+    tools = made_with(made.actions)
+    assert tools["emulated onnxruntime"] == "1.26.0"
+    assert "onnxruntime" not in tools
+    assert tools["toolchain emulation"].startswith("sha256:")

@@ -88,7 +88,10 @@ def made_with(actions: Iterable[Action]) -> dict[str, str]:
             found |= {f"npm {runtime.package}": runtime.version, f"npm {runtime.package} tarball": runtime.digest}
         for name in action.toolchains:
             toolchain = find_toolchain(name)
-            found |= {**toolchain.pinned, f"toolchain {name}": toolchain.lock_digest}
+            # The runtimes of the emulation need not be those of the proof.
+            own = "emulated " if action.kind == "emulate" else ""
+            pinned = {f"{own}{tool}": number for tool, number in toolchain.pinned.items()}
+            found |= {**pinned, f"toolchain {name}": toolchain.lock_digest}
     return {"edgec": __version__, **dict(sorted(found.items()))}
 
 

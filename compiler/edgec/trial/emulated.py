@@ -31,7 +31,6 @@ def try_emulated(bundle_folder: Path, bench: Bench) -> tuple[Trial, ...]:
         formats = ", ".join(a.format for a in manifest.artifacts)
         raise InputError.of(
             f"the bundle holds nothing that can be emulated, but {formats}",
-            place=str(bundle_folder),
             hint=f"emulated are the formats {listed(FORMATS)}; verify without --emulate",
         )
     return tuple(_tried(bundle_folder, manifest, artifact, cpu, bench) for artifact in artifacts)
