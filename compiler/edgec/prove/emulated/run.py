@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import sys
 import tempfile
@@ -246,6 +247,8 @@ def _key(subject: EmulatedSubject, qemu: Qemu, root: Root) -> str:
         "cpu": subject.cpu,
         "kind": subject.kind,
         "prompts": [*TEXTS, MAX_TOKENS, SINGLE_TOKENS, tokenizer],
+        "machine": platform.machine(),
+        "edgec": edgec.__version__,
         "revision": _REVISION,
     }
     return sha256_json(made_of).removeprefix("sha256:")
