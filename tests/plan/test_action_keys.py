@@ -163,3 +163,16 @@ def test_a_bundle_names_the_tools_of_all_its_actions(folder: Path) -> None:
 def test_a_text_too_long_for_a_path_is_planned(folder: Path) -> None:
     """Every text of a recipe may name a file, and the system refuses to look for names of this length."""
     assert changed(folder, lambda _: None, f"description={'word ' * 80}") == {"bundle"}
+
+
+def test_an_emulation_is_an_action_of_its_own(folder: Path) -> None:
+    before, after = keys(folder), keys(folder, "prove.emulate=true")
+    own = {"emulate gguf-q4_k_m", "emulate gguf-q8_0"}
+    assert after.keys() - before.keys() == own
+    assert {name for name in before if before[name] != after[name]} == {"bundle"}
+    shop = api.Workshop(cache=folder / "cache", config=folder / "config", env={}, offline=True)
+    made = api.plan(folder / "recipe.yaml", sets=["prove.emulate=true"], workshop=shop, output=folder / "artifacts")
+    tools = made_with(made.actions)
+    assert tools["emulated onnxruntime"] == "1.26.0"
+    assert "onnxruntime" not in tools
+    assert tools["toolchain emulation"].startswith("sha256:")

@@ -24,6 +24,7 @@ from edgec.documents.canonical import sha256_bytes
 from edgec.errors import Diagnostic
 from edgec.events import ActionFinished, ActionStarted, Note
 from edgec.plan.artifact import PlannedArtifact
+from edgec.plan.emulation import last_proof
 from edgec.plan.keys import builder_platform, made_with
 from edgec.plan.plan import Plan
 from edgec.prove.model import Proof
@@ -90,7 +91,7 @@ def _proofs(runner: Runner, destination: Path) -> tuple[Proof, ...]:
     """The proofs of all artifacts. A missed one leaves its report beside where the bundle would be."""
     page = destination.with_name(destination.name + ".failed.report.html")
     try:
-        proofs = tuple(load_proof(runner.result(a.prove_action)) for a in runner.plan.artifacts)
+        proofs = tuple(load_proof(runner.result(last_proof(a, runner.plan.actions))) for a in runner.plan.artifacts)
     except QualityError as missed:
         write_file(page, render_report(report_data(runner.plan, (missed.proof,))).encode())
         raise QualityError(

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from edgec.build.context import StepContext
+from edgec.build.emulate_step import prepare_emulation, run_emulate
 from edgec.build.engine_steps import run_checkpoint, run_compare, run_export, run_quantize, run_ranges
 from edgec.build.gguf_steps import run_compiles, run_imatrix, run_prove
 from edgec.build.one_read import SOURCE_READERS, company
@@ -31,6 +32,7 @@ Step = Callable[[StepContext, Action, Workspace], Result]
 STEPS: Mapping[str, Step] = {
     "checkpoint": run_checkpoint,
     "compare": run_compare,
+    "emulate": run_emulate,
     "export": run_export,
     "imatrix": run_imatrix,
     "onnx_export": run_onnx_export,
@@ -72,6 +74,7 @@ class Runner:
         """Installs what steps to come run tools in: found out now, not after hours of quantizing. Raises ToolError."""
         for name in self.plan.toolchains:
             self.context.environment(name)
+        prepare_emulation(self.context)
 
     @property
     def context(self) -> StepContext:

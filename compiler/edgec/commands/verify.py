@@ -15,7 +15,7 @@ from edgec.commands.output import Output, output_options
 from edgec.store.paths import cache_home, config_home
 from edgec.trial.folders import trial_folder
 from edgec.trial.model import Trial, require_passed
-from edgec.trial.run import TRIALS, Stage, run_trials
+from edgec.trial.run import TRIALS, Stage, run_emulation, run_trials
 
 
 @click.command("verify")
@@ -29,7 +29,8 @@ from edgec.trial.run import TRIALS, Stage, run_trials
     multiple=True,
     help="Also try the bundle on this software, which is installed for it; may be given again.",
 )
-@click.option("--offline", is_flag=True, help="With --run: install without a network.")
+@click.option("--emulate", is_flag=True, help="Also run it on an emulated processor of its target (64-bit ARM).")
+@click.option("--offline", is_flag=True, help="With --run and --emulate: install without a network.")
 @output_options
 def command(
     *,
@@ -37,6 +38,7 @@ def command(
     key: Path | None,
     accept_development_key: bool,
     names: tuple[str, ...],
+    emulate: bool,
     offline: bool,
     output: Output,
 ) -> None:
@@ -46,7 +48,7 @@ def command(
     """
     public_key, trusted = load_public_key(key) if key else None, trusted_keys(config_home())
     trials: tuple[Trial, ...] = ()
-    if names:
+    if names or emulate:
         with trial_folder("verify") as folder:
             # What is tried are the bytes that verified: they are written while they are hashed.
             result = unpack(
@@ -58,7 +60,8 @@ def command(
                 report=output.reporter,
             )
             stage = Stage(folder / "bundle", cache_home(), offline, output.reporter)
-            trials = run_trials(list(dict.fromkeys(names)), stage)
+            trials = run_emulation(stage) if emulate else ()
+            trials += run_trials(list(dict.fromkeys(names)), stage)
     else:
         result = verify_bundle(
             bundle,

@@ -10,6 +10,7 @@ from edgec.deploy.dify.wheels import lock_digest, wheel_bytes
 from edgec.deploy.model import Emitted
 from edgec.deploy.web.runtime import locked_runtime
 from edgec.documents.canonical import sha256_bytes
+from edgec.plan.emulation import add_emulation, last_proof
 from edgec.plan.engine_actions import add_engine
 from edgec.plan.engine_model import EnginePlan
 from edgec.plan.gguf import GgufPlan
@@ -50,7 +51,7 @@ class Packaging:
 def plan_actions(graph: ActionGraph, artifacts: Sequence[Planned], packaging: Packaging) -> tuple[Action, ...]:
     """All actions, in an order that respects their needs."""
     _fetch(graph)
-    proofs = {a.name: _artifact(graph, a) for a in artifacts}
+    proofs = {a.name: add_emulation(graph, a, packaging.target, _artifact(graph, a)) for a in artifacts}
     fetched = {**(_wheels(graph) if packaging.with_wheels else {}), **(_runtime(graph) if packaging.with_site else {})}
     _bundle(graph, artifacts, packaging, proofs, fetched)
     return graph.actions
@@ -116,7 +117,7 @@ def _bundle(
             name="bundle",
             settings=settings,
             inputs={"source": source_key(graph.source.header.identity), **proofs, **fetched},
-            needs=(*(n for a in artifacts for n in (a.compile_action, a.prove_action)), *fetched),
+            needs=(*(n for a in artifacts for n in (a.compile_action, last_proof(a, graph.actions))), *fetched),
             reason=f"sign with the key {signer.fingerprint[:19]}",
             cost=Cost(output_bytes=packaging.bundle_bytes(artifacts)),
         )

@@ -15,6 +15,7 @@ from edgec.documents.typed import ordered, parse
 from edgec.documents.wording import listed, nearest, shown
 from edgec.errors import Diagnostic, InputError
 from edgec.plan.deploy import deployment_mistakes
+from edgec.plan.emulation import AT, emulation_mistakes
 from edgec.plan.template_check import template_mistake
 from edgec.recipe.load import LoadedRecipe, read_recipe, salvage_recipe
 from edgec.recipe.model import Artifact, GgufArtifact, Recipe
@@ -82,6 +83,8 @@ def _found(loaded: LoadedRecipe, target: Target | None) -> Iterator[_Found]:
         for number, artifact in enumerate(loaded.recipe.artifacts):
             yield from _target_mistakes(loaded, target, number, artifact)
         yield from _two_systems(loaded, target)
+        for wrong in emulation_mistakes(loaded, target):
+            yield _at(loaded, AT, wrong.message, wrong.hint)
 
 
 def _file_mistakes(loaded: LoadedRecipe) -> Iterator[_Found]:

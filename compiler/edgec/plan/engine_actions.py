@@ -93,7 +93,7 @@ def _ranges(graph: ActionGraph, artifact: EnginePlan) -> str:
 def _proof(graph: ActionGraph, artifact: EnginePlan, compiled: str) -> str:
     prove = graph.loaded.recipe.prove
     settings = {
-        **prove.model_dump(mode="json", by_alias=True),
+        **prove.model_dump(mode="json", by_alias=True, exclude={"emulate"}),
         # The text counts by its content, not by its name.
         "held_out": None,
         "scheme": artifact.scheme,

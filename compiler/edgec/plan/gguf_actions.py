@@ -80,7 +80,8 @@ def _imatrix(
 def _proof(graph: ActionGraph, artifact: GgufPlan, compiled: str, reference: str) -> str:
     prove = graph.loaded.recipe.prove
     settings = {
-        **prove.model_dump(mode="json", by_alias=True),
+        # The emulation is an action of its own.
+        **prove.model_dump(mode="json", by_alias=True, exclude={"emulate"}),
         # The text counts by its content, not by its name.
         "held_out": None,
         "scheme": artifact.scheme,

@@ -32,6 +32,7 @@ REVISIONS: Mapping[str, int] = {
     "onnx_export": 1,
     "onnx_quantize": 1,
     "onnx_prove": 1,
+    "emulate": 1,
     "wheels": 1,
     "runtime": 1,
     "bundle": 2,
@@ -55,6 +56,7 @@ _TOOLS: Mapping[str, tuple[str, ...]] = {
     "onnx_export": (),
     "onnx_quantize": ("tokenizers",),
     "onnx_prove": ("numpy", "tokenizers"),
+    "emulate": ("tokenizers",),
     "wheels": (),
     "runtime": (),
     "bundle": (),
@@ -86,7 +88,10 @@ def made_with(actions: Iterable[Action]) -> dict[str, str]:
             found |= {f"npm {runtime.package}": runtime.version, f"npm {runtime.package} tarball": runtime.digest}
         for name in action.toolchains:
             toolchain = find_toolchain(name)
-            found |= {**toolchain.pinned, f"toolchain {name}": toolchain.lock_digest}
+            # The runtimes of the emulation need not be those of the proof.
+            own = "emulated " if action.kind == "emulate" else ""
+            pinned = {f"{own}{tool}": number for tool, number in toolchain.pinned.items()}
+            found |= {**pinned, f"toolchain {name}": toolchain.lock_digest}
     return {"edgec": __version__, **dict(sorted(found.items()))}
 
 

@@ -222,6 +222,10 @@ class Prove(Document):
     max_score_error: float | None = Field(
         None, gt=0, description="Rerankers: largest allowed error of the scores, as a share of their spread."
     )
+    emulate: bool = Field(
+        False,
+        description="Also run the artifact on an emulated processor of the target (64-bit ARM, in qemu) and compare.",
+    )
 
 
 class Sign(Document):

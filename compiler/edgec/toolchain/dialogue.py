@@ -46,13 +46,17 @@ def run_script(
     timeout_s: float,
     env: Mapping[str, str],
     append: bool = False,
+    launcher: Sequence[str] = (),
 ) -> None:
-    """Runs a script on a request; `on_line` gets each line it replies, from another thread. Raises ToolError."""
+    """Runs a script on a request; `on_line` gets each line it replies, from another thread. Raises ToolError.
+
+    `launcher`: the beginning of the command line, for a Python that this machine cannot run by itself.
+    """
     with lifeline() as line, _replies(on_line) as replies, tempfile.TemporaryFile() as stdin:
         stdin.write(json.dumps(request, allow_nan=False).encode())
         stdin.seek(0)
         run_tool(
-            [str(python), "-I", str(_HOST), "script", str(script)],
+            [*launcher, str(python), "-I", str(_HOST), "script", str(script)],
             log=log,
             timeout_s=timeout_s,
             env={**env, "EDGEC_LIFELINE_FD": str(line), "EDGEC_REPLY_FD": str(replies)},

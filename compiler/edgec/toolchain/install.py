@@ -67,12 +67,12 @@ def install(toolchain: Toolchain, root: Path, *, offline: bool, report: Reporter
 
 
 def remove(toolchain: Toolchain, root: Path) -> int:
-    """Removes the toolchain's environments, also those of earlier locks, and returns the bytes freed.
+    """Removes the toolchain's environments and emulated roots, also of earlier locks, and returns the bytes freed.
 
     Raises ToolError when one is in use.
     """
     freed = 0
-    for folder in environment_folders(toolchain, root):
+    for folder in (*environment_folders(toolchain, root), *root_folders(toolchain, root)):
         size = folder_bytes(folder)
         with unless_held(use_lock(folder), hint=CACHE_HINT) as free:
             if not free:
@@ -90,6 +90,11 @@ def environment_folders(toolchain: Toolchain, root: Path) -> list[Path]:
     """The folders of this toolchain's environments, of whatever lock."""
     name = toolchain.name
     return sorted(p for p in root.glob(f"{name}-*") if p.is_dir() and p.name.rpartition("-")[0] == name)
+
+
+def root_folders(toolchain: Toolchain, root: Path) -> list[Path]:
+    """The folders of its emulated roots, of whatever lock: see `toolchain.emulated`."""
+    return sorted(p for p in root.glob(f"{toolchain.name}-aarch64-*") if p.is_dir())
 
 
 def wheels_folder(root: Path) -> Path:

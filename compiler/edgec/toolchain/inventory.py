@@ -10,8 +10,17 @@ from edgec.store.locks import unless_held
 from edgec.store.paths import CACHE_HINT
 from edgec.store.remains import delete
 from edgec.toolchain.definition import Toolchain, all_toolchains
+from edgec.toolchain.emulated.root import is_present_root
 from edgec.toolchain.environment import Environment, installed, use_lock, work_lock
-from edgec.toolchain.install import PARTIAL, environment_folders, folder_bytes, sweep, wheels_folder, wheels_lock
+from edgec.toolchain.install import (
+    PARTIAL,
+    environment_folders,
+    folder_bytes,
+    root_folders,
+    sweep,
+    wheels_folder,
+    wheels_lock,
+)
 
 
 @dataclass(frozen=True)
@@ -32,8 +41,9 @@ def inventory(root: Path) -> tuple[Standing, ...]:
 def _standing(toolchain: Toolchain, root: Path) -> Standing:
     environment = installed(toolchain, root)
     own = None if environment is None else environment.folder
-    stale = tuple(folder for folder in environment_folders(toolchain, root) if folder != own)
-    return Standing(toolchain, environment, 0 if own is None else folder_bytes(own), stale)
+    stale = [folder for folder in environment_folders(toolchain, root) if folder != own]
+    stale += [folder for folder in root_folders(toolchain, root) if not is_present_root(folder, toolchain)]
+    return Standing(toolchain, environment, 0 if own is None else folder_bytes(own), tuple(stale))
 
 
 def dispensable(root: Path) -> dict[Path, int]:

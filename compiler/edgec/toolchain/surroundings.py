@@ -52,6 +52,13 @@ def for_pip(env: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def for_apt(env: Mapping[str, str]) -> dict[str, str]:
+    """What apt gets: the proxies; its sources are the machine's own."""
+    kept = {name: value for name, value in env.items() if name in (*_ALWAYS, "APT_CONFIG") or name.lower() in _NETWORK}
+    # What apt says is matched for people only, in one language.
+    return {**kept, "LC_ALL": "C.UTF-8", "PATH": env.get("PATH") or _SYSTEM_PATH, "DEBIAN_FRONTEND": "noninteractive"}
+
+
 def for_npm(env: Mapping[str, str]) -> dict[str, str]:
     """What npm gets: the user's own registry, cache, proxies and certificates; it reads `~/.npmrc` by itself."""
     kept = {

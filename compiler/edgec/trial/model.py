@@ -17,17 +17,22 @@ class Trial:
     software: str
     versions: str
     checks: tuple[Check, ...]
+    # What it cannot have shown, though it passed.
+    warnings: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The same as a JSON object."""
         checks = [check.model_dump(mode="json") for check in self.checks]
-        return {"software": self.software, "versions": self.versions, "checks": checks}
+        return {
+            "software": self.software, "versions": self.versions, "checks": checks, "warnings": list(self.warnings),
+        }  # fmt: skip
 
     def as_text(self) -> str:
         """What was tried, for a person."""
         lines = [f"  tried on {self.software} ({self.versions}):"]
         for check in self.checks:
             lines.append(f"    {'pass' if check.passed else 'FAIL'}  {_line(check)}")
+        lines += [f"    warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
 
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgec.events import Reporter
+from edgec.prove.emulated.subject import Bench
 from edgec.toolchain.environments import Environment, find_toolchain, install
 from edgec.trial.dify_bundle import try_dify_bundle
+from edgec.trial.emulated import try_emulated
 from edgec.trial.model import Trial
 from edgec.trial.triable import dify_package, triton_models
 from edgec.trial.triton import try_triton
@@ -71,6 +73,15 @@ _NEEDED: Mapping[str, Callable[[Path], object]] = {
     "dify": dify_package,
     "web": site_settings,
 }
+
+
+def run_emulation(stage: Stage) -> tuple[Trial, ...]:
+    """The bundle's artifacts on an emulated processor of its target. Raises InputError, ToolError."""
+    bench = Bench(
+        toolchains=stage.cache / "toolchains", results=stage.cache / "emulation", logs=stage.logs,
+        offline=stage.offline, report=stage.report,
+    )  # fmt: skip
+    return try_emulated(stage.bundle, bench)
 
 
 def run_trials(names: Sequence[str], stage: Stage) -> tuple[Trial, ...]:

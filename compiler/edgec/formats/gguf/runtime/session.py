@@ -125,15 +125,16 @@ class Session:
                 return buffer.raw[:n]
             capacity = -n
 
-    def logits(self, tokens: list[int], first: int) -> Iterator[Floats]:
-        """Logits of the tokens from index `first` on, in pieces of shape (rows, n_vocab).
+    def logits(self, tokens: list[int], first: int, *, most: int | None = None) -> Iterator[Floats]:
+        """Logits of the tokens from index `first` on, in pieces of shape (rows, n_vocab); `most` tokens at a time.
 
         A piece is llama.cpp's own memory: copy it before the next is asked for.
         """
         self._check(tokens)
         self._clear()
-        for start in range(0, len(tokens), self._batch_tokens):
-            piece = tokens[start : start + self._batch_tokens]
+        step = min(most or self._batch_tokens, self._batch_tokens)
+        for start in range(0, len(tokens), step):
+            piece = tokens[start : start + step]
             outputs = max(0, len(piece) - max(0, first - start))
             self._run(piece, start, len(piece) - outputs)
             if outputs:

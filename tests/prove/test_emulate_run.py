@@ -1,0 +1,153 @@
+"""An artifact on an emulated 64-bit ARM against this machine: what agrees, what does not, and how a run dies."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from emulated_case import bench_of, compared, emulated, sides, subject_of
+from encoder_models import write_encoder, write_reranker
+from onnx import TensorProto, helper, numpy_helper
+from proof_models import compile_checkpoint, compile_model, overwrite
+
+from edgec.errors import InputError, ToolError
+from edgec.prove.emulated.checks import MAX_KL, emulation_checks, emulation_limits
+from edgec.prove.emulated.run import emulate, prepared, run_side
+from edgec.prove.emulated.subject import Emulation
+from edgec.prove.held_out import built_in_text
+from edgec.source.local import open_local
+
+
+@pytest.fixture(scope="module")
+def docs_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small real model in 4 bits."""
+    return compile_model(tmp_path_factory.mktemp("docs-llama"), "q4_0")
+
+
+@emulated
+def test_a_decoder_agrees_and_is_found_again(docs_llama: Path, toolchains_root: Path, tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, toolchains_root)
+    found = emulate(subject_of(docs_llama), bench)
+    checks = {check.name: check for check in emulation_checks(found)}
+    assert all(check.passed for check in checks.values())
+    assert 0 < checks["emulated cortex-a76: KL divergence"].measured < MAX_KL / 10
+    assert checks["emulated cortex-a76: top-1 agreement"].measured > 0.95
+    assert found.label.startswith("emulated Cortex-A76 (qemu ")
+    assert found.machine != "aarch64"
+    assert "xllamacpp" in found.runtime
+    kernels, dotprod = emulation_limits(found)
+    assert f"{found.label}, not verified on hardware" in kernels.why
+    assert "no dot-product instructions" in dotprod.why
+    (kept,) = bench.results.iterdir()
+    kept.write_text(json.dumps({**found.found, "rows": 1234}))
+    assert emulate(subject_of(docs_llama), bench).found["rows"] == 1234
+
+
+@emulated
+def test_a_damaged_file_differs(docs_llama: Path, toolchains_root: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.gguf"
+    damaged.write_bytes(docs_llama.read_bytes())
+    overwrite(damaged, "blk.0.ffn_down.weight", b"\x11\x2e")
+    bench = bench_of(tmp_path, toolchains_root)
+    found = compared(bench, subject_of(docs_llama), subject_of(damaged), tmp_path)
+    failed = [c for c in emulation_checks(Emulation(subject_of(damaged), "7.2", found)) if not c.passed]
+    assert "emulated cortex-a76: KL divergence" in [check.name for check in failed]
+    assert all(check.hint for check in failed)
+
+
+@emulated
+def test_encoders_and_rerankers_agree(toolchains_root: Path, tmp_path: Path) -> None:
+    bench, lines = bench_of(tmp_path, toolchains_root), built_in_text().splitlines()
+    for kind, write in (("encoder", write_encoder), ("reranker", write_reranker)):
+        model = compile_checkpoint(open_local(write(tmp_path / kind, lines)), tmp_path / f"{kind}-gguf", "q8_0")
+        checks = emulation_checks(emulate(subject_of(model, kind), bench))
+        assert len(checks) == 3
+        assert all(check.passed for check in checks), checks
+
+
+def write_onnx(folder: Path) -> tuple[Path, bytes]:
+    """An encoder of one INT8 product per token, and its tokenizer."""
+    words = sorted(set(built_in_text().split()))
+    vocabulary = {"[UNK]": 0, **{word: i + 1 for i, word in enumerate(words)}}
+    rng = np.random.default_rng(7)
+    table = rng.normal(size=(len(vocabulary), 32)).astype(np.float32)
+    weight = rng.integers(-127, 128, size=(32, 32)).astype(np.int8)
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["embedded"]),
+        helper.make_node("DynamicQuantizeLinear", ["embedded"], ["q", "scale", "zero"]),
+        helper.make_node("MatMulInteger", ["q", "weight", "zero"], ["sums"]),
+        helper.make_node("Cast", ["sums"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["floats", "scale"], ["last_hidden_state"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "encoder",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "tokens"])],
+        [helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["batch", "tokens", 32])],
+        [numpy_helper.from_array(table, "table"), numpy_helper.from_array(weight, "weight")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, folder / "model.onnx")
+    tokenizer = {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
+        "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None, "decoder": None,
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"},
+    }  # fmt: skip
+    return folder / "model.onnx", json.dumps(tokenizer).encode()
+
+
+@emulated
+def test_an_onnx_encoder_agrees(toolchains_root: Path, tmp_path: Path) -> None:
+    model, tokenizer = write_onnx(tmp_path)
+    subject = subject_of(model, "encoder", format="onnx", tokenizer=tokenizer)
+    found = emulate(subject, bench_of(tmp_path, toolchains_root))
+    assert all(check.passed for check in emulation_checks(found)), found
+    assert found.found["min_cosine"] > 0.999
+    assert found.runtime == "onnxruntime 1.26.0"
+    assert [gap.what for gap in found.gaps] == ["the proof's version of onnxruntime on 64-bit ARM"]
+
+
+@emulated
+def test_a_crash_names_its_signal_and_its_log(docs_llama: Path, toolchains_root: Path, tmp_path: Path) -> None:
+    script = tmp_path / "crash.py"
+    script.write_text("import ctypes\ndef run(request, progress):\n    ctypes.string_at(0)\n")
+    bench, subject = bench_of(tmp_path, toolchains_root), subject_of(docs_llama)
+    _, arm = sides(bench)
+    with pytest.raises(ToolError, match=r"(?s)the emulated run of q4_0 failed: qemu-\S+ was killed by SIGSEGV") as died:
+        run_side(arm, subject, prepared(subject, bench), tmp_path, bench, script=script)
+    assert f"the log is {bench.logs / 'emulation-emulated.log'}" in str(died.value)
+    assert "a newer qemu" in str(died.value)
+
+
+@emulated
+def test_what_does_not_end_is_ended(docs_llama: Path, toolchains_root: Path, tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, toolchains_root)
+    with pytest.raises(ToolError, match=r"did not end within 1 s") as late:
+        emulate(subject_of(docs_llama), bench, timeout_s=1)
+    assert "seconds for each token of a large model" in str(late.value)
+    assert not bench.results.exists()
+
+
+@emulated
+def test_a_processor_that_qemu_does_not_know(docs_llama: Path, toolchains_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match="cortex-a1234"):
+        emulate(subject_of(docs_llama, cpu="cortex-a1234"), bench_of(tmp_path, toolchains_root))
+
+
+@emulated
+def test_a_file_that_is_no_model(toolchains_root: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF" + bytes(100))
+    with pytest.raises(ToolError, match="the native run of broken failed"):
+        emulate(subject_of(broken), bench_of(tmp_path, toolchains_root))
+
+
+def test_what_has_no_runtime_is_refused(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, tmp_path)
+    with pytest.raises(InputError, match="no runtime of `rknn` runs in qemu"):
+        emulate(subject_of(tmp_path / "m.rknn", format="rknn"), bench)
+    with pytest.raises(InputError, match=r"encoders with a tokenizer\.json are"):
+        emulate(subject_of(tmp_path / "m.onnx", format="onnx"), bench)
