@@ -30,6 +30,8 @@ from edgec.toolchain.environments import Environment, run_json
 
 _LOG = "rknn-proof.log"
 _EMBEDDINGS = "embeddings.npz"
+_COSINES = ("smallest cosine", "mean cosine")
+_FINER = "choose `scheme: auto`, which takes the smallest that passes, `mixed` or `fp16`, or set prove.min_cosine"
 
 Floats = npt.NDArray[np.floating]
 
@@ -98,7 +100,10 @@ def prove_simulated(
     tokens = compare_tokens(files["tokenizer.json"], plain.__getitem__, tokenize_complete=complete.__getitem__)
     checks = [tokens.check(), _size_check(artifact, encoder.width)]
     if all(check.passed for check in checks):
-        checks += embedding_checks(compare_embeddings(source, artifact), demanded(subject.scheme, subject.settings))
+        agreed = embedding_checks(compare_embeddings(source, artifact), demanded(subject.scheme, subject.settings))
+        checks += [
+            check.model_copy(update={"hint": _FINER if check.name in _COSINES else check.hint}) for check in agreed
+        ]
     return Proof(
         artifact=subject.name,
         runtime=f"rknn-toolkit2 {subject.toolkit}, its simulator of the RK3588",
