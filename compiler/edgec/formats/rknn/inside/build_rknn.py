@@ -58,7 +58,7 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
 
 
 def _prepare(path: Path, mask: float) -> list[str]:
-    """Writes `fixed.onnx`: no number beyond the NPU's, no reduction that the toolkit's fuser dies of."""
+    """Writes `fixed.onnx`: no number beyond the NPU's, no reduction that its toolkit's fuser may die of."""
     model = onnx.load(str(path))
     for tensor in _constants(model.graph):
         values = numpy_helper.to_array(tensor)
