@@ -89,6 +89,15 @@ def test_what_the_lock_forgets_is_found(tmp_path: Path, shelf: Path) -> None:
     refused(toolchain, tmp_path, "tiny 1.0 requires other, which is not installed")
 
 
+def test_an_overridden_demand_is_excused_and_no_other(tmp_path: Path, shelf: Path) -> None:
+    wheel = write_wheel(shelf, "tiny", needs=("other<=1.0", "third"))
+    other, third = write_wheel(shelf, "other", "2.0"), write_wheel(shelf, "third")
+    lacking = toolchain_of(tmp_path / "less.lock", pin(wheel), pin(other), overrides=("other==2.0",))
+    refused(lacking, tmp_path, "tiny: third is missing")
+    toolchain = toolchain_of(tmp_path / "small.lock", pin(wheel), pin(other), pin(third), overrides=("other==2.0",))
+    assert make(toolchain, tmp_path).versions["other"] == "2.0"
+
+
 def test_a_module_that_cannot_be_imported_is_found(tmp_path: Path, shelf: Path) -> None:
     wheel = write_wheel(shelf, "tiny", code="raise RuntimeError('built for another machine')\n")
     toolchain = toolchain_of(tmp_path / "small.lock", pin(wheel), smoke=("tiny",))

@@ -45,6 +45,7 @@ def toolchain_of(
     disk_mib: int = 1,
     python_minors: range = range(11, 20),
     platforms: tuple[str, ...] = (this_platform(),),
+    overrides: tuple[str, ...] = (),
 ) -> Toolchain:
     """A toolchain whose lock is written to `lock`; its name is the file's."""
     lock.write_text("# A lock of the tests.\n" + "".join(pins), encoding="utf-8")
@@ -58,4 +59,5 @@ def toolchain_of(
         disk_mib=disk_mib,
         memory_mib=64,
         torch=torch,
+        overrides=overrides,
     )

@@ -125,7 +125,7 @@ def _write(
     for engine in plan.engines:
         told = finalize_files(engine, runner.result(engine.prove_action))
         files += [_small(folder, name, data, "code") for name, data in sorted(told.items())]
-    content = _content(plan, tuple(files), tuple(artifacts), proofs, deployment)
+    content = _content(plan, tuple(files), tuple(artifacts), proofs, deployment, interfaces=_interfaces(runner))
     info = write_bundle(content, destination, key=keys.bundle, report=runner.report, archive=archive)
     write_file(report_path(destination), page)
     return facts_of(plan, content, proofs, info.digest, info.size_bytes)
@@ -167,12 +167,20 @@ def _weights(artifact: PlannedArtifact, compiled: Result) -> list[BundleFile]:
     ]
 
 
+def _interfaces(runner: Runner) -> dict[str, Any]:
+    """Types and shapes of inputs and outputs, of artifacts whose files alone do not tell a program."""
+    compiled = {a.name: runner.result(a.compile_action).facts for a in runner.plan.artifacts}
+    return {name: facts["interface"] for name, facts in compiled.items() if "interface" in facts}
+
+
 def _content(
     plan: Plan,
     files: tuple[BundleFile, ...],
     artifacts: tuple[BundleArtifact, ...],
     proofs: tuple[Proof, ...],
     deployment: Mapping[str, Emitted],
+    *,
+    interfaces: Mapping[str, Any],
 ) -> BundleContent:
     recipe = plan.loaded.recipe
     claims = [p.not_verified for p in proofs] + [e.not_verified for e in deployment.values()]
@@ -187,7 +195,7 @@ def _content(
         platform=builder_platform(),
         description=recipe.description,
         licence=plan.source.header.identity.licence,
-        model=_model_facts(plan),
+        model=_model_facts(plan) | ({"interfaces": dict(interfaces)} if interfaces else {}),
         artifacts=artifacts,
         deployment={name: emitted.facts for name, emitted in deployment.items()},
         proofs=tuple(p.model_dump(mode="json") for p in proofs),

@@ -24,11 +24,12 @@ from edgec.store.atomic import explained, write_file
 
 def run_onnx_export(context: StepContext, _action: Action, work: Workspace) -> Result:
     """Exports the float32 graph, which counts when it agrees with torch."""
-    artifact = context.plan.onnx[0]
+    plan = context.plan
+    encoder, layout = next((a.encoder, a.layout) for a in plan.onnx) if plan.onnx else plan.rknn[0].exported
     environment = context.environment(TOOLCHAIN)
     with context.weights_unchanged():
         made = export_encoder(
-            environment, context.checkpoint(), artifact.encoder, artifact.layout, work.folder,
+            environment, context.checkpoint(), encoder, layout, work.folder,
             report=context.report, log=context.logs / "onnx-export.log",
         )  # fmt: skip
     return work.commit({MODEL_FILE: None}, {"files": [MODEL_FILE], "max_difference": made.max_difference})

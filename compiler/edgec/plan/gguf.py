@@ -18,6 +18,7 @@ from edgec.formats.gguf.vocabulary.names import missing_for_name
 from edgec.plan.artifact import ModelFacts, PlannedArtifact, artifact_name
 from edgec.plan.fit import predict_fit
 from edgec.plan.model import ArtifactPlan, Speed
+from edgec.plan.npu_beside import npu_beside
 from edgec.plan.speed import kv_read_per_token, predict_speed, weights_read_per_token
 from edgec.plan.template_check import require_working_template
 from edgec.recipe.load import LoadedRecipe
@@ -111,11 +112,9 @@ def plan_gguf(
             name=f"{loaded.recipe.name}-{artifact.quantize.scheme}",
         )
     reference = plan_layout(mapped, vocabulary, header.tensors, scheme="source", name="reference")
-    summary = replace(
-        _summary(loaded, target, artifact, mapped, layout),
-        name=artifact_name(artifact),
-        notes=(*mapped.notes, *vocabulary.notes),
-    )
+    made = _summary(loaded, target, artifact, mapped, layout)
+    beside = npu_beside(target, mapped, layout, made.context, made.speeds)
+    summary = replace(made, name=artifact_name(artifact), notes=(*mapped.notes, *vocabulary.notes, *beside))
     return GgufPlan(
         name=summary.name,
         summary=summary,

@@ -16,6 +16,7 @@ from edgec.plan.fit import predict_fit
 from edgec.plan.model import ArtifactPlan, Fit
 from edgec.recipe.load import LoadedRecipe
 from edgec.recipe.onnx import OnnxArtifact
+from edgec.recipe.rknn import RknnArtifact
 from edgec.source.model import CheckpointHeader
 from edgec.source.text import read_text
 from edgec.target.model import Runtime, Target
@@ -76,9 +77,9 @@ def plan_onnx(
 ) -> OnnxPlan:
     """Plans the recipe's artifact number `index`. Raises InputError for what cannot be exported or proven."""
     scheme = artifact.quantize.scheme
-    _refuse_thresholds(loaded)
-    with _placed(loaded, index):
-        encoder = _with_context(loaded, read_encoder(header))
+    refuse_thresholds(loaded)
+    with placed_at(loaded, index):
+        encoder = with_context(loaded, read_encoder(header))
         encoder_tokenizer(header.files)
         layout = plan_layout(encoder, scheme)
     lines = calibration_lines(loaded, artifact, index)
@@ -93,7 +94,14 @@ def plan_onnx(
             output_bytes=layout.size_bytes,
             files=(layout.file,),
             bytes_by_type=layout.bytes_by_type,
-            fit=_fit(target, runtime, encoder, layout, loaded.recipe.batch),
+            fit=encoder_fit(
+                target,
+                runtime,
+                encoder,
+                weights_bytes=layout.size_bytes,
+                bytes_by_type=layout.bytes_by_type,
+                batch=loaded.recipe.batch,
+            ),
             # Encoders do not decode; their speed is not predicted.
             speeds=(),
             notes=_notes(encoder, layout),
@@ -107,7 +115,7 @@ def plan_onnx(
     )
 
 
-def calibration_lines(loaded: LoadedRecipe, artifact: OnnxArtifact, index: int) -> tuple[str, ...]:
+def calibration_lines(loaded: LoadedRecipe, artifact: OnnxArtifact | RknnArtifact, index: int) -> tuple[str, ...]:
     """The lines that are run, evenly over the text. Raises InputError, at the recipe's line, when they are too few."""
     calibration = artifact.quantize.calibration
     if calibration is None:
@@ -136,10 +144,11 @@ def evenly(lines: list[str], most: int) -> tuple[str, ...]:
     return tuple(lines[i * (len(lines) - 1) // (count - 1)] for i in range(count))
 
 
-def _refuse_thresholds(loaded: LoadedRecipe) -> None:
+def refuse_thresholds(loaded: LoadedRecipe) -> None:
+    """Raises InputError, at their lines, for thresholds of other models."""
     mistakes = [
         Diagnostic(
-            f"`prove.{name}` means nothing for this model: an ONNX artifact is an encoder",
+            f"`prove.{name}` means nothing for this model: it is an encoder",
             "remove it; the proof of an encoder takes `min_cosine`",
             loaded.span("prove", name),
         )
@@ -151,7 +160,7 @@ def _refuse_thresholds(loaded: LoadedRecipe) -> None:
 
 
 @contextlib.contextmanager
-def _placed(loaded: LoadedRecipe, index: int) -> Iterator[None]:
+def placed_at(loaded: LoadedRecipe, index: int) -> Iterator[None]:
     """Gives mistakes without a place the line of the artifact that asked for what cannot be."""
     try:
         yield
@@ -162,7 +171,8 @@ def _placed(loaded: LoadedRecipe, index: int) -> Iterator[None]:
         ) from error
 
 
-def _with_context(loaded: LoadedRecipe, encoder: Encoder) -> Encoder:
+def with_context(loaded: LoadedRecipe, encoder: Encoder) -> Encoder:
+    """The encoder with the recipe's context, if it names one. Raises InputError when it is more than the model's."""
     asked = loaded.recipe.context
     if asked is None:
         return encoder
@@ -177,15 +187,18 @@ def _with_context(loaded: LoadedRecipe, encoder: Encoder) -> Encoder:
     return replace(encoder, context=asked)
 
 
-def _fit(target: Target, runtime: Runtime, encoder: Encoder, layout: OnnxLayout, batch: int) -> Fit:
+def encoder_fit(
+    target: Target, runtime: Runtime, encoder: Encoder, *, weights_bytes: int, bytes_by_type: dict[str, int], batch: int
+) -> Fit:
+    """The memory that an encoder takes on the target, its weights as the runtime holds them."""
     head = encoder.width // encoder.heads
     shape = _Shape(encoder.layers, encoder.heads, head, head, encoder.width, encoder.inner, encoder.vocabulary)
     return predict_fit(
         target,
         runtime,
         shape=shape,
-        weights_bytes=layout.size_bytes,
-        bytes_by_type=layout.bytes_by_type,
+        weights_bytes=weights_bytes,
+        bytes_by_type=bytes_by_type,
         largest_tensor_bytes=encoder.vocabulary * encoder.width * _FLOAT_BYTES,
         context=encoder.context,
         batch=batch,

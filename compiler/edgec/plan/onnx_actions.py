@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from edgec.formats.onnx.layout import OPSET
+from edgec.formats.onnx.encoder import Encoder
+from edgec.formats.onnx.layout import OPSET, OnnxLayout
 from edgec.formats.onnx.run import TOOLCHAIN, export_memory_mib, quantize_memory_mib
 from edgec.plan.graph import STREAMING_MIB, ActionGraph, Draft
 from edgec.plan.model import Cost
@@ -19,17 +20,18 @@ EXPORT_ACTION = "export onnx"
 
 def add_onnx(graph: ActionGraph, artifact: OnnxPlan) -> str:
     """Adds the actions of one artifact; returns the key of its proof."""
-    compiled = _quantize(graph, artifact, _export(graph, artifact))
+    compiled = _quantize(graph, artifact, add_export(graph, artifact.encoder, artifact.layout))
     return _proof(graph, artifact, compiled)
 
 
-def _export(graph: ActionGraph, artifact: OnnxPlan) -> str:
-    size = artifact.layout.float_bytes
+def add_export(graph: ActionGraph, encoder: Encoder, layout: OnnxLayout) -> str:
+    """Adds the action that makes the float32 graph; returns its key."""
+    size = layout.float_bytes
     return graph.add(
         Draft(
             kind="onnx_export",
             name=EXPORT_ACTION,
-            settings={"opset": OPSET, "positions": artifact.encoder.positions},
+            settings={"opset": OPSET, "positions": encoder.positions},
             inputs={"source": graph.model},
             needs=graph.fetched,
             reason="the float32 graph, exported by Optimum and compared with torch",

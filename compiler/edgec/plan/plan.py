@@ -11,13 +11,14 @@ from edgec.plan.engine_model import EnginePlan
 from edgec.plan.gguf import GgufPlan
 from edgec.plan.model import PROOFS, Action, DiskNeed
 from edgec.plan.onnx import OnnxPlan
+from edgec.plan.rknn import RknnPlan
 from edgec.recipe.load import LoadedRecipe
 from edgec.source.hub import HubSource
 from edgec.source.model import CheckpointHeader
 from edgec.target.model import Target
 
 # Every kind of artifact; what they have in common is `PlannedArtifact`.
-Planned = GgufPlan | OnnxPlan | EnginePlan
+Planned = GgufPlan | OnnxPlan | RknnPlan | EnginePlan
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,11 @@ class Plan:
     def onnx(self) -> tuple[OnnxPlan, ...]:
         """The artifacts for onnxruntime."""
         return tuple(a for a in self.artifacts if isinstance(a, OnnxPlan))
+
+    @property
+    def rknn(self) -> tuple[RknnPlan, ...]:
+        """The artifacts for Rockchip's NPU."""
+        return tuple(a for a in self.artifacts if isinstance(a, RknnPlan))
 
     @property
     def toolchains(self) -> tuple[str, ...]:

@@ -73,6 +73,9 @@ _DEFAULTS: dict[str, Thresholds] = {
     "int8_static": Thresholds(0.15, 0.78, 1.15, 0.97, own_mean_cosine=0.99),
     "int8_fine": Thresholds(0.01, 0.93, 1.015, 0.996, own_mean_cosine=0.999),
     "auto": Thresholds(0.15, 0.78, 1.15, 0.97, own_mean_cosine=0.99),
+    # Of encoders on Rockchip's NPU, which has `fp16` and `auto` too. docs/rknn.md says where they come from.
+    "w8a8": Thresholds(0.15, 0.78, 1.15, 0.97, own_mean_cosine=0.99),
+    "mixed": Thresholds(0.15, 0.78, 1.15, 0.97, own_mean_cosine=0.99),
 }
 
 # Tensor type: largest error relative to the source's root mean square. About 2.5 times what well-behaved weights show

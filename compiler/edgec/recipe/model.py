@@ -18,6 +18,7 @@ from edgec.recipe.document import Document, RelativePath, Slug, Version
 from edgec.recipe.engine import EdgeLlmArtifact, TrtLlmArtifact
 from edgec.recipe.onnx import OnnxArtifact
 from edgec.recipe.package import Package
+from edgec.recipe.rknn import RknnArtifact
 
 HubName = Annotated[
     str,
@@ -198,7 +199,9 @@ class GgufArtifact(Document):
     )
 
 
-Artifact = Annotated[GgufArtifact | OnnxArtifact | EdgeLlmArtifact | TrtLlmArtifact, Field(discriminator="format")]
+Artifact = Annotated[
+    GgufArtifact | OnnxArtifact | RknnArtifact | EdgeLlmArtifact | TrtLlmArtifact, Field(discriminator="format")
+]
 
 
 class Prove(Document):

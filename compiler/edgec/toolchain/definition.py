@@ -33,6 +33,7 @@ class ToolchainDocument(BaseModel):
     platforms: tuple[Literal["linux-x86_64", "linux-aarch64"], ...] = Field(min_length=1)
     torch: str | None = Field(None, pattern=r"^\d+(\.\d+)+$", description="Installed first, from a CPU build.")
     requirements: tuple[str, ...] = Field(min_length=1)
+    overrides: tuple[str, ...] = Field((), description="In the place of what packages ask for; each was tried.")
     smoke: tuple[str, ...] = Field(min_length=1, description="Modules that must be importable.")
     disk_mib: int = Field(gt=0)
     memory_mib: int = Field(gt=0)
@@ -44,7 +45,7 @@ class Toolchain:
 
     `disk_mib`: needed for the environment and its wheels; `memory_mib`: what its tools need, unless told otherwise.
     `torch`: the version of the CPU build that is installed first, not by hash; `smoke`: modules that must import;
-    `requirements`: what the lock was made from.
+    `requirements`: what the lock was made from; `overrides`: what was put in the place of packages' own demands.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Toolchain:
     memory_mib: int
     torch: str | None = None
     requirements: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
 
     @property
     def pinned(self) -> dict[str, str]:
@@ -122,6 +124,7 @@ def load_toolchain(path: Path) -> Toolchain:
         memory_mib=document.memory_mib,
         torch=document.torch,
         requirements=document.requirements,
+        overrides=document.overrides,
     )
 
 

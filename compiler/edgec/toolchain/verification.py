@@ -19,7 +19,7 @@ _TIMEOUT_S = 600.0
 def verified_versions(toolchain: Toolchain, python: Path, log: Path) -> dict[str, str]:
     """Distribution -> version of the environment of `python`. Raises ToolError when it is not what the lock says."""
     lines: list[str] = []
-    request = {"pins": pins(toolchain), "smoke": list(toolchain.smoke)}
+    request = {"pins": pins(toolchain), "smoke": list(toolchain.smoke), "overrides": list(toolchain.overrides)}
     env = for_tool(os.environ, str(python.parent))
     run_script(
         python, _VERIFY, request, on_line=lines.append, log=log, timeout_s=_TIMEOUT_S, env=env, append=True

@@ -30,12 +30,12 @@ from edgec.toolchain.cores import usable_cores
 from edgec.toolchain.environments import Environment, run_json
 
 SCRIPT = Path(__file__).parent / "inside" / "embed.py"
-_TIMEOUT_S = 1800
+TIMEOUT_S = 1800
 # torch, transformers and onnxruntime beside copies of the weights; measured in docs/onnx.md.
 _FIXED_MIB = 700
 _COPIES = 3
 # Threads that spin while they wait for each other make a busy machine slower, and the result no other.
-_ENV = {"OMP_WAIT_POLICY": "PASSIVE"}
+ENV = {"OMP_WAIT_POLICY": "PASSIVE"}
 _LOG = "onnx-proof.log"
 _EMBEDDINGS = "embeddings.npz"
 
@@ -102,7 +102,7 @@ def prove_encoder_pair(
     request = _request(pair, ids, pieces, scratch / _EMBEDDINGS)
     log = pair.logs / _LOG
     found = run_json(
-        environment, script, request, timeout_s=_TIMEOUT_S, log=log, memory_mib=memory_mib, env=_ENV, report=report
+        environment, script, request, timeout_s=TIMEOUT_S, log=log, memory_mib=memory_mib, env=ENV, report=report
     )
     answer = _answer(found, scratch / _EMBEDDINGS, pieces, texts=len(ids), log=log)
     tokens = compare_tokens(

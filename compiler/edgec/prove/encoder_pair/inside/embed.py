@@ -2,8 +2,9 @@
 
 Runs in the toolchain `optimum`, by edgec.toolchain; imports nothing of edgec.
 
-Request: `checkpoint` (a folder), `model` (an ONNX file), `texts` (lists of token ids), `pooling`, `pad_id`, `threads`,
-`corpus` (texts), `out` (a file for the embeddings: `source`, `artifact`, `padded`, one row for each text).
+Request: `checkpoint` (a folder), `model` (an ONNX file, or null: the source alone), `texts` (lists of token ids),
+`pooling`, `pad_id`, `threads`, `corpus` (texts), `out` (a file for the embeddings: `source`, `artifact`, `padded`, one
+row for each text).
 Answer: `inputs`, `outputs`, `plain` and `complete` (token ids of the corpus without and with special tokens),
 `seconds` (CPU time of both), `versions`.
 """
@@ -34,29 +35,39 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
     steps = _Steps(progress, 2 * len(texts) + len(batches))
     started = time.process_time()
     source = [_pooled(hidden[0], len(ids), pooling) for ids, hidden in _in_torch(request["checkpoint"], texts, steps)]
-    torch_s = time.process_time() - started
+    answer = {
+        **_tokenized(request["checkpoint"], request["corpus"]),
+        "seconds": {"torch": time.process_time() - started},
+        "versions": {m.__name__: m.__version__ for m in (torch, transformers, onnxruntime)},
+    }
+    arrays: dict[str, Any] = {"source": np.stack(source)}
+    if request["model"] is not None:
+        arrays |= _in_onnxruntime(request, batches, steps, answer)
+    with open(request["out"], "wb") as file:  # noqa: PTH123 - a path from edgec
+        np.savez(file, **arrays)
+    return answer
+
+
+def _in_onnxruntime(
+    request: dict[str, Any], batches: Sequence[Any], steps: _Steps, answer: dict[str, Any]
+) -> dict[str, Any]:
+    """The artifact's vectors, of single texts and of batches; what else is found goes into `answer`."""
+    pooling = request["pooling"]
     session = _session(request)
     names = [value.name for value in session.get_inputs()]
     started = time.process_time()
     artifact = []
-    for ids in texts:
+    for ids in request["texts"]:
         artifact.append(_pooled(_run(session, names, [ids], request["pad_id"])[0], len(ids), pooling))
         steps.one("onnxruntime")
-    onnx_s = time.process_time() - started
+    answer["seconds"]["onnxruntime"] = time.process_time() - started
     padded = []
     for batch in batches:
         hidden = _run(session, names, batch, request["pad_id"])
         padded += [_pooled(row, len(ids), pooling) for row, ids in zip(hidden, batch, strict=True)]
         steps.one("onnxruntime, padded")
-    with open(request["out"], "wb") as file:  # noqa: PTH123 - a path from edgec
-        np.savez(file, source=np.stack(source), artifact=np.stack(artifact), padded=np.stack(padded))
-    return {
-        "inputs": names,
-        "outputs": [value.name for value in session.get_outputs()],
-        **_tokenized(request["checkpoint"], request["corpus"]),
-        "seconds": {"torch": torch_s, "onnxruntime": onnx_s},
-        "versions": {m.__name__: m.__version__ for m in (torch, transformers, onnxruntime)},
-    }
+    answer |= {"inputs": names, "outputs": [value.name for value in session.get_outputs()]}
+    return {"artifact": np.stack(artifact), "padded": np.stack(padded)}
 
 
 class _Steps:

@@ -1,0 +1,116 @@
+"""The steps that compile an encoder for Rockchip's NPU and prove it. A failed proof commits nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from edgec.build.context import StepContext
+from edgec.build.proofs import PROOF_FILE, refuse_failed
+from edgec.documents.canonical import canonical_json
+from edgec.formats.onnx.encoder import token_ids
+from edgec.formats.onnx.layout import MODEL_FILE
+from edgec.formats.onnx.run import TOOLCHAIN as EXPORTER
+from edgec.formats.rknn.run import (
+    TOOLCHAIN,
+    VECTORS_FILE,
+    Demand,
+    EncoderInput,
+    Texts,
+    build_memory_mib,
+    compile_rknn,
+)
+from edgec.plan.model import Action
+from edgec.plan.onnx import evenly, usable_lines
+from edgec.plan.onnx_actions import EXPORT_ACTION
+from edgec.plan.rknn import RknnPlan
+from edgec.prove.encoder_pair.pair import proof_memory_mib
+from edgec.prove.encoder_pair.simulated import SimulatedEncoder, proof_ids, prove_simulated
+from edgec.prove.model import Attempt
+from edgec.prove.thresholds import demanded
+from edgec.store.actions import Result, Workspace
+from edgec.store.atomic import write_file
+
+
+def run_rknn_build(context: StepContext, action: Action, work: Workspace) -> Result:
+    """Compiles the float32 graph and simulates it on the texts of the proof."""
+    artifact = next(a for a in context.plan.rknn if a.compile_action == action.name)
+    encoder, layout = artifact.encoder, artifact.layout
+    limits = demanded(artifact.scheme, context.plan.loaded.recipe.prove)
+    made = compile_rknn(
+        context.environment(TOOLCHAIN),
+        context.result(EXPORT_ACTION).path(MODEL_FILE),
+        EncoderInput(encoder.context, encoder.pad_id, encoder.pooling, encoder.width),
+        layout,
+        work.folder,
+        demand=Demand(limits.min_mean_cosine, limits.min_cosine),
+        texts=_texts(context, artifact, action),
+        memory_mib=build_memory_mib(artifact.graph.float_bytes),
+        report=context.report,
+        logs=context.logs,
+    )
+    attempts = [
+        Attempt(chosen=c is made.chosen, **asdict(c)).model_dump(mode="json")
+        for c in (made.tried if len(layout.routes) > 1 else ())
+    ]
+    facts = {
+        "files": [layout.file],
+        "attempts": attempts,
+        "interface": {"inputs": _tensors(made.file.inputs), "outputs": _tensors(made.file.outputs)},
+        "toolkit": made.file.toolkit,
+        "printed_errors": made.printed_errors,
+    }
+    return work.commit({layout.file: None, VECTORS_FILE: None}, facts)
+
+
+def _tensors(tensors: tuple[object, ...]) -> list[dict[str, object]]:
+    return [asdict(tensor) for tensor in tensors]  # type: ignore[call-overload]
+
+
+def _texts(context: StepContext, artifact: RknnPlan, action: Action) -> Texts:
+    files, length = context.plan.source.header.files, artifact.encoder.context
+    proven = proof_ids(
+        files, artifact.encoder, _held_out(context, action), calibrated=frozenset(artifact.calibration_lines)
+    )
+    quantize = artifact.settings.quantize
+    if quantize.calibration is None:
+        return Texts([], [], proven)
+    text = context.text(quantize.calibration, "calibration text", action.inputs["calibration"])
+    ids = token_ids(files, evenly(usable_lines(text), quantize.max_lines), length)
+    if len(artifact.layout.routes) == 1:
+        return Texts(ids, [], proven)
+    return Texts(ids[::2], ids[1::2], proven)
+
+
+def _held_out(context: StepContext, action: Action) -> str | None:
+    name = context.plan.loaded.recipe.prove.held_out
+    return None if name is None else context.text(name, "held-out text", action.inputs["held_out"])
+
+
+def run_rknn_prove(context: StepContext, action: Action, work: Workspace) -> Result:
+    """Proves an artifact against the source. Raises ProofError, storing nothing, on a miss."""
+    artifact = next(a for a in context.plan.rknn if a.prove_action == action.name)
+    compiled = context.result(artifact.compile_action)
+    subject = SimulatedEncoder(
+        name=artifact.name,
+        source=context.checkpoint(),
+        vectors=compiled.path(VECTORS_FILE),
+        encoder=artifact.encoder,
+        scheme=artifact.scheme,
+        settings=context.plan.loaded.recipe.prove,
+        held_out_text=_held_out(context, action),
+        attempts=tuple(Attempt.model_validate(a) for a in compiled.facts["attempts"]),
+        calibrated=frozenset(artifact.calibration_lines),
+        toolkit=str(compiled.facts["toolkit"]),
+        logs=context.logs,
+    )
+    with context.weights_unchanged():
+        proof = prove_simulated(
+            subject,
+            context.environment(EXPORTER),
+            work.folder,
+            context.report,
+            memory_mib=proof_memory_mib(artifact.graph.float_bytes),
+        )
+    refuse_failed(proof)
+    write_file(work.folder / PROOF_FILE, canonical_json(proof.model_dump(mode="json")))
+    return work.commit({PROOF_FILE: None}, {})
