@@ -56,6 +56,7 @@ def recipe(workshop: Shop) -> Path:
 
 
 @pytest.mark.toolchain
+@pytest.mark.heavy("optimum", "rknn")
 def test_a_tiny_encoder_in_both_types_says_what_a_program_must_know(workshop: Shop, recipe: Path) -> None:
     built = workshop.run("build", recipe, "--set", "prove.min_cosine=0.9")
     assert built.code == 0, built.last
@@ -113,6 +114,7 @@ def test_the_recipe_is_planned_from_headers(hub_shop: Shop) -> None:
 
 
 @pytest.mark.toolchain
+@pytest.mark.heavy("optimum", "rknn")
 def test_the_recipe_is_built_from_a_hub(hub_shop: Shop) -> None:
     built = hub_shop.run("build", RECIPES / "rk3588-minilm.yaml")
     assert built.code == 0, built.last
@@ -147,6 +149,7 @@ def run(request, progress):
 
 
 @pytest.mark.toolchain
+@pytest.mark.heavy("optimum", "rknn")
 def test_reductions_that_the_toolkit_may_die_of_are_rewritten(toolchains_root: Path, tmp_path: Path) -> None:
     environment = install(
         find_toolchain("rknn"), toolchains_root, offline=False, report=silent, log=tmp_path / "install.log"
@@ -159,6 +162,7 @@ def test_reductions_that_the_toolkit_may_die_of_are_rewritten(toolchains_root: P
 
 
 @pytest.mark.toolchain
+@pytest.mark.heavy("optimum", "rknn")
 def test_a_graph_that_is_none_is_an_error_with_the_log(toolchains_root: Path, tmp_path: Path) -> None:
     environment = install(
         find_toolchain("rknn"), toolchains_root, offline=False, report=silent, log=tmp_path / "install.log"
