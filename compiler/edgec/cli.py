@@ -43,7 +43,7 @@ VERBS = {
     "clean": "Remove stored results.",
 }
 
-_INTERRUPTED = "interrupted; nothing half-written stays, and what a build has finished is used by the next one"
+_INTERRUPTED = "interrupted; no half-written result stays, and the next run goes on from what this one has finished"
 
 
 class LazyGroup(click.Group):

@@ -10,6 +10,7 @@ from edgec.plan.graph import ActionGraph, Draft
 from edgec.plan.model import Cost
 from edgec.prove.decoder_pair.needs import pair_memory_mib
 from edgec.prove.thresholds import demanded, max_tensor_error
+from edgec.quantize.modelopt import modelopt_memory_mib
 
 # What every proof in another framework runs in.
 COMPARE_TOOLCHAIN = "transformers"
@@ -67,11 +68,16 @@ def _quantize(graph: ActionGraph, quantized: PlannedQuantization) -> str:
             cost=Cost(
                 output_bytes=quantized.layout.size_bytes,
                 scratch_bytes=quantized.layout.scratch_bytes,
-                memory_mib=quantized.layout.memory_mib,
+                memory_mib=_memory_mib(graph, quantized),
             ),
             toolchains=() if quantized.tool == "edgec" else (quantized.tool,),
         )
     )
+
+
+def _memory_mib(graph: ActionGraph, quantized: PlannedQuantization) -> int:
+    is_own = quantized.tool == "edgec"
+    return quantized.layout.memory_mib if is_own else modelopt_memory_mib(graph.source.header)
 
 
 def _ranges(graph: ActionGraph, artifact: EnginePlan) -> str:

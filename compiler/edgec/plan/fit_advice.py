@@ -192,6 +192,6 @@ def _larger_device(need: Need, limits: Limits, context: int, batch: int) -> str:
     memory = limits.target.memory
     total_mib = need.total_bytes(context, batch) / _MIB / 0.9 + memory.os_reserve_mib
     return (
-        f"choose a smaller model or a device with at least {total_mib / 1024:.1f} GiB of memory: "
+        f"choose a smaller model or a device with at least {total_mib / 1024:.1f} GiB of memory, a tenth to spare: "
         f"no scheme of this runtime fits {limits.target.title} at context {context}"
     )

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from edgec.errors import Diagnostic, InputError
 from edgec.plan.engine_model import EngineArtifact, PlannedQuantization
+from edgec.quantize.calibration import MIN_TOKENS
 from edgec.quantize.documents import documents
 from edgec.quantize.layout import QuantizedLayout, plan_quantized
 from edgec.quantize.run import WEIGHTS
@@ -20,6 +21,7 @@ from edgec.recipe.load import LoadedRecipe
 from edgec.source.layout import CONFIG
 from edgec.source.model import CheckpointHeader, DType, TensorInfo
 from edgec.source.quantization import MODELOPT_CONFIG, parse_quantization
+from edgec.source.text import read_text
 
 METHODS: Mapping[str, Method] = {
     "int4_awq": "awq",
@@ -48,9 +50,24 @@ def plan_quantization(
                 loaded.span("artifacts", index, "quantize") or loaded.span("artifacts", index),
             )
         )
+    if quantize.calibration is not None:
+        _refuse_short_text(loaded, quantize.calibration, index)
     settings = QuantizeSettings(method=method, group_size=quantize.group_size, max_tokens=quantize.max_tokens)
     layout = plan_quantized(header, settings)
     return PlannedQuantization(quantize.tool, settings, layout, quantize.calibration, _header(header, layout))
+
+
+def _refuse_short_text(loaded: LoadedRecipe, calibration: str, index: int) -> None:
+    """A text that cannot have the least number of tokens, whatever the tokenizer makes of it."""
+    size_bytes = len(read_text(loaded.resolve(calibration), "calibration text").encode())
+    if size_bytes < MIN_TOKENS:
+        raise InputError(
+            Diagnostic(
+                f"the calibration text has {size_bytes} bytes, and at least {MIN_TOKENS} tokens are needed",
+                "give a text file of a few hundred kilobytes like the model's use",
+                loaded.span("artifacts", index, "quantize", "calibration"),
+            )
+        )
 
 
 def _header(source: CheckpointHeader, layout: QuantizedLayout) -> CheckpointHeader:

@@ -5,6 +5,8 @@ Rule: a model that the forward pass would not compute exactly is refused, with w
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +23,7 @@ _CLASSES: Mapping[str, bool] = {
     "Qwen3ForCausalLM": True,
 }
 _CONFIG = "config.json"
+_AGAIN = "fetch config.json again"
 _BUFFERS = (".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias")
 # The linears of a layer, by what they read.
 ATTENTION_INPUTS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
@@ -105,6 +108,7 @@ def plan_decoder(header: CheckpointHeader) -> Decoder:
     """Understands a checkpoint, plain or quantized. Raises InputError for what is not computed exactly."""
     decoder = read_decoder(header.config)
     _check_tensors(header, decoder)
+    _check_token_ids(header.config, decoder)
     return decoder
 
 
@@ -118,7 +122,7 @@ def read_decoder(config: Mapping[str, Any]) -> Decoder:
 def _class(config: Mapping[str, Any]) -> str:
     names = config.get("architectures")
     name = names[0] if isinstance(names, list) and names else names
-    if name not in _CLASSES:
+    if not isinstance(name, str) or name not in _CLASSES:
         raise _config_error(
             f"architecture {str(name)[:60]!r} is not one that is quantized or compared in torch", _supported()
         )
@@ -143,10 +147,10 @@ def _decoder(config: Mapping[str, Any], name: str) -> Decoder:
         head_dim=_number(config, "head_dim", width // heads),
         vocabulary=_number(config, "vocab_size"),
         context=_context(config),
-        epsilon=float(config.get("rms_norm_eps", 1e-6)),
+        epsilon=_positive(config, "rms_norm_eps", 1e-6),
         rope=_rope(config),
         qk_norm=_CLASSES[name],
-        tied=bool(config.get("tie_word_embeddings", False)),
+        tied=_flag(config, "tie_word_embeddings"),
     )
 
 
@@ -154,8 +158,27 @@ def _number(config: Mapping[str, Any], key: str, default: int | None = None) -> 
     value = config.get(key)
     value = default if value is None else value
     if type(value) is not int or value < 1:
-        raise _config_error(f"{key} is {str(value)[:40]}, but must be a positive integer", "fetch config.json again")
+        raise _config_error(f"{key} is {_shown(value)}, but must be a positive integer", _AGAIN)
     return value
+
+
+def _positive(settings: Mapping[str, Any], key: str, default: float | None = None) -> float:
+    value = settings.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        stands = "missing" if value is None else _shown(value)
+        raise _config_error(f"{key} is {stands}, but must be a positive number", _AGAIN)
+    return float(value)
+
+
+def _flag(config: Mapping[str, Any], key: str) -> bool:
+    value = config.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise _config_error(f"{key} is {_shown(value)}, but must be true or false", _AGAIN)
+    return bool(value)
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value)[:40]
 
 
 def _context(config: Mapping[str, Any]) -> int:
@@ -171,8 +194,8 @@ def _rope(config: Mapping[str, Any]) -> Rope:
     # Since version 5, transformers writes one object `rope_parameters` instead of rope_theta and rope_scaling.
     settings = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if not isinstance(settings, dict):
-        raise _config_error(f"rope_scaling is {str(settings)[:40]}, but must be an object", "fetch config.json again")
-    theta = float(settings.get("rope_theta", config.get("rope_theta", 10000.0)))
+        raise _config_error(f"rope_scaling is {_shown(settings)}, but must be an object", _AGAIN)
+    theta = _positive(settings if "rope_theta" in settings else config, "rope_theta", 10000.0)
     kind = settings.get("rope_type", settings.get("type", "default"))
     if kind not in ("default", "linear", "llama3"):
         raise _config_error(
@@ -180,19 +203,16 @@ def _rope(config: Mapping[str, Any]) -> Rope:
         )
     if kind == "default":
         return Rope(theta)
-    try:
-        if kind == "linear":
-            return Rope(theta, kind, float(settings["factor"]))
-        return Rope(
-            theta,
-            kind,
-            float(settings["factor"]),
-            float(settings["low_freq_factor"]),
-            float(settings["high_freq_factor"]),
-            int(settings["original_max_position_embeddings"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise _config_error(f"rope_scaling of type {kind} lacks {error}", "fetch config.json again") from error
+    if kind == "linear":
+        return Rope(theta, kind, _positive(settings, "factor"))
+    return Rope(
+        theta,
+        kind,
+        _positive(settings, "factor"),
+        _positive(settings, "low_freq_factor"),
+        _positive(settings, "high_freq_factor"),
+        _number(settings, "original_max_position_embeddings"),
+    )
 
 
 def _check_numbers(decoder: Decoder) -> None:
@@ -208,8 +228,25 @@ def _check_numbers(decoder: Decoder) -> None:
         )
 
 
+def _check_token_ids(config: Mapping[str, Any], decoder: Decoder) -> None:
+    """A model whose end is a token that it does not have never ends."""
+    for key in ("bos_token_id", "eos_token_id"):
+        value = config.get(key)
+        for token in value if isinstance(value, list) else [value]:
+            if token is not None and (type(token) is not int or not 0 <= token < decoder.vocabulary):
+                raise _config_error(
+                    f"{key} is {_shown(value)}, and the vocabulary has {decoder.vocabulary} tokens, from 0 on",
+                    "compare with the config.json of the model's publisher",
+                )
+
+
 def _check_tensors(header: CheckpointHeader, decoder: Decoder) -> None:
     linears = plan_weights(header)
+    if header.quantization is not None and all(linear.bits is None for linear in linears.values()):
+        raise _config_error(
+            f"quantization_config says {header.quantization.layout}, and no weight is quantized",
+            "remove quantization_config to compile these weights, or fetch the quantized ones",
+        )
     known: set[str] = set()
     for name, shape in (*_linear_shapes(decoder), *_other_linears(decoder)):
         _check_linear(linears.get(name), name, shape)
@@ -268,7 +305,7 @@ def _missing(name: str) -> EdgecError:
 def _shape_error(name: str, found: tuple[int, ...], shape: tuple[int, ...]) -> EdgecError:
     return InputError.of(
         f"has the shape {list(found)}, and config.json makes it {list(shape)}",
-        hint="check num_attention_heads, num_key_value_heads, head_dim and the widths in config.json",
+        hint="check num_attention_heads, num_key_value_heads, head_dim, vocab_size and the widths in config.json",
         place=f"tensor '{name}'",
     )
 

@@ -38,7 +38,8 @@ def calibration_windows(
     count = len(ids) // own if own > 0 else 0
     if count * own < min(MIN_TOKENS, settings.max_tokens // 2):
         raise InputError.of(
-            f"the calibration text makes {len(ids)} tokens; {MIN_TOKENS}, in windows of {length}, is the least",
+            f"the calibration text makes {len(ids)} tokens, {count} whole windows of {length}; "
+            f"{min(MIN_TOKENS, settings.max_tokens // 2)} is the least",
             hint=_HINT,
         )
     if max(ids) >= decoder.vocabulary:

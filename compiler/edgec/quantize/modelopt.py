@@ -23,7 +23,7 @@ from edgec.quantize.run import QuantizedCheckpoint
 from edgec.quantize.weights import Weights, open_weights
 from edgec.source.layout import CONFIG
 from edgec.source.local import open_local
-from edgec.source.model import Checkpoint
+from edgec.source.model import Checkpoint, CheckpointHeader
 from edgec.source.quantization import MODELOPT_CONFIG
 from edgec.store.atomic import explained, write_file
 from edgec.toolchain.environments import Environment, run_json
@@ -37,9 +37,9 @@ _FIXED_MIB = 1536
 TIMEOUT_S = 2 * 24 * 3600.0
 
 
-def modelopt_memory_mib(checkpoint: Checkpoint) -> int:
+def modelopt_memory_mib(header: CheckpointHeader) -> int:
     """What modelopt needs, which does not stream: whole copies of the model."""
-    weights = sum(t.nbytes for t in checkpoint.header.tensors.values())
+    weights = sum(t.nbytes for t in header.tensors.values())
     return _FIXED_MIB + (_COPIES * weights >> 20)
 
 
@@ -81,7 +81,7 @@ def quantize_with_modelopt(
             request,
             timeout_s=timeout_s,
             log=log,
-            memory_mib=modelopt_memory_mib(checkpoint),
+            memory_mib=modelopt_memory_mib(checkpoint.header),
             report=_named(report, action),
         )
     finally:

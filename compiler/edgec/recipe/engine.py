@@ -47,7 +47,7 @@ class WeightQuantize(Document):
 def _refuse_unused(settings: WeightQuantize, scheme: str, *, calibrates: bool) -> None:
     """A setting that nothing reads is a misunderstanding. Raises a mistake at it."""
     if settings.calibration is not None and not calibrates:
-        hint = "remove `calibration`, or choose a scheme that uses it"
+        hint = f"choose a scheme that uses it ({', '.join(sorted(CALIBRATED))}), or remove `calibration`"
         raise mistake(f"`{scheme}` looks at no text, so a calibration has no use", hint, at="calibration")
     if "group_size" in settings.model_fields_set and scheme not in GROUPED:
         hint = "remove `group_size`, or choose a scheme of 4 bits with groups"

@@ -36,7 +36,7 @@ def check(settings: TritonPackage, recipe: Recipe) -> Iterator[Mistake]:
             message = f"`{use}` has the port of `{taken[port]}`, {port}"
             yield Mistake((*_AT, "ports", use), message, "give each its own port; Triton's are 8000, 8001 and 8002")
         taken.setdefault(port, use)
-    if recipe.batch > _MAX_SEQUENCES:
+    if recipe.batch > _MAX_SEQUENCES and recipe.artifacts[0].format == "gguf":
         message = f"llama.cpp decodes at most {_MAX_SEQUENCES} sequences at once, not {recipe.batch}"
         yield Mistake(("batch",), message, f"set `batch: {_MAX_SEQUENCES}` or less; more requests wait in the queue")
     if recipe.context is not None:

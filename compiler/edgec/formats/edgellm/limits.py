@@ -94,7 +94,7 @@ def refuse_other_quantization(header: CheckpointHeader, scheme: str) -> None:
         )
     if found.bits == 4 and found.group_size != GROUP_SIZE:
         raise InputError.of(
-            f"the checkpoint has groups of {found.group_size} channels; Edge-LLM's INT4 kernels have {GROUP_SIZE} "
+            f"the weights have groups of {found.group_size} channels; Edge-LLM's INT4 kernels have {GROUP_SIZE} "
             "built in, and compute nonsense with others, without a word",
             hint=f"quantize with group_size {GROUP_SIZE} (edgec does), {_ELSE}",
         )
