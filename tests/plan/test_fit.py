@@ -252,3 +252,13 @@ def test_disk_counts_two_bundles_for_an_update() -> None:
     assert full.advice.startswith("free 500 MiB on the device")
     roomy = disk_need(target.model_copy(update={"storage": storage}), bundle_bytes=700 * MIB)
     assert roomy.verdict == "fits"
+
+
+def test_what_is_always_one_file_needs_fewer_bits() -> None:
+    too_large = fit_of("wasm-browser", "onnxruntime-web", bytes_by_type={"f32": 2200 * MIB}, can_shard=False)
+    assert too_large.verdict == "no"
+    assert too_large.advice is not None
+    assert "choose a scheme with fewer bits, or a smaller model: it is one file of 2200 MiB, over the 2048" in (
+        too_large.advice
+    )
+    assert "shard" not in too_large.advice

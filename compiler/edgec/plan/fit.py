@@ -86,11 +86,13 @@ def predict_fit(
     batch: int,
     largest_file_bytes: int | None = None,
     kv_cache: bool = True,
+    can_shard: bool = True,
 ) -> Fit:
     """Memory the model needs on `target` under `runtime`, and whether it is there.
 
     `weights_bytes`: all tensors; `bytes_by_type`: the same per tensor type; `context`: tokens per sequence; `batch`:
-    sequences; `largest_file_bytes`: the largest shard, None when the model is one file; `kv_cache`: False for encoders.
+    sequences; `largest_file_bytes`: the largest shard, None when the model is one file; `kv_cache`: False for encoders;
+    `can_shard`: whether the format allows several files.
     """
     repacked = sum(size for name, size in bytes_by_type.items() if name in runtime.repacked_types)
     need = _Need(target, runtime, shape, weights_bytes, repacked, kv_cache)
@@ -100,6 +102,7 @@ def predict_fit(
         target=target,
         largest_tensor_bytes=largest_tensor_bytes,
         largest_file_bytes=weights_bytes if largest_file_bytes is None else largest_file_bytes,
+        can_shard=can_shard,
     )
     advice = advise(
         need, limits, schemes=runtime.schemes, bytes_by_type=bytes_by_type, context=context, batch=batch,

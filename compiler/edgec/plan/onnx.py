@@ -190,6 +190,7 @@ def _fit(target: Target, runtime: Runtime, encoder: Encoder, layout: OnnxLayout,
         context=encoder.context,
         batch=batch,
         kv_cache=False,
+        can_shard=False,
     )
 
 
