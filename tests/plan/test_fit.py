@@ -262,3 +262,9 @@ def test_what_is_always_one_file_needs_fewer_bits() -> None:
         too_large.advice
     )
     assert "shard" not in too_large.advice
+
+
+def test_copies_at_load_are_counted_where_memory_is_not_given_back() -> None:
+    fit = fit_of("wasm-browser", "onnxruntime-web", bytes_by_type={"f32": 100 * MIB}, kv_cache=False, can_shard=False)
+    assert round(item(fit, "weights, in the heap") + item(fit, "copies at load")) == 260
+    assert "copies at load" not in [i.name for i in fit_of("wasm-browser", "wllama").items]
