@@ -72,6 +72,11 @@ export class InBrowser {
     return blobs;
   }
 
+  // What to know of that number.
+  memoryNote() {
+    return "";
+  }
+
   // MiB of the tab with its workers, null where the browser does not say.
   async memory() {
     if (!globalThis.crossOriginIsolated || !performance.measureUserAgentSpecificMemory) return null;

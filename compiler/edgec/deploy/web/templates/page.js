@@ -26,8 +26,7 @@ async function showMemory() {
   const measured = await engine.memory();
   at("memory").textContent = measured === null
     ? `not told by this browser; about ${engine.settings.needed_mib} MiB planned`
-    : `${measured.toFixed(0)} MiB, as the browser counts it${
-      engine.threadCount() > 1 ? ": what threads share, once for each" : ""}`;
+    : `${measured.toFixed(0)} MiB, as the browser counts it${engine.memoryNote()}`;
 }
 
 function showThreads() {
@@ -85,7 +84,8 @@ export async function start(makeEngine, prepare) {
 }
 
 async function open(makeEngine, prepare) {
-  const answer = await fetch("model.json");
+  // Settings of an earlier version would ask for weights that are no longer there.
+  const answer = await fetch("model.json", { cache: "no-cache" });
   if (!answer.ok) throw new Error(`the server answers ${answer.status} to model.json`);
   const settings = await answer.json();
   engine = makeEngine(settings);

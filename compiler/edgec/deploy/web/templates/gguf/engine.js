@@ -64,6 +64,10 @@ export class Engine extends InBrowser {
     return this.wllama.isMultithread() ? this.wllama.getNumThreads() : 1;
   }
 
+  memoryNote() {
+    return this.threadCount() > 1 ? ": what threads share, once for each" : "";
+  }
+
   async download(onProgress) {
     const manager = this.runtime().modelManager;
     await this.forgetOthers(manager);

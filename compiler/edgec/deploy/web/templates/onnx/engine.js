@@ -64,7 +64,7 @@ export class Engine extends InBrowser {
   }
 
   async begin([blob]) {
-    const answer = await fetch(this.settings.tokenizer);
+    const answer = await fetch(this.settings.tokenizer, { cache: "no-cache" });
     if (!answer.ok) throw new Error(`the server answers ${answer.status} to ${this.settings.tokenizer}`);
     this.tokenize = bertTokenizer(await answer.json(), this.settings.context);
     const beside = (file) => new URL(`onnxruntime/${file}`, document.baseURI).href;
