@@ -134,13 +134,17 @@ def hub_shop(workshop: Shop) -> Iterator[Shop]:
     server.close()
 
 
-def test_the_recipe_is_planned_from_headers(hub_shop: Shop) -> None:
-    planned = hub_shop.run("plan", RECIPES / "pi5-minilm.yaml")
+@pytest.mark.parametrize("recipe", ["pi5-minilm.yaml", "wasm-minilm.yaml"])
+def test_the_recipe_is_planned_from_headers(hub_shop: Shop, recipe: str) -> None:
+    planned = hub_shop.run("plan", RECIPES / recipe)
     assert planned.code == 0, planned.last
     (artifact,) = planned.last["artifacts"]
     assert (artifact["fit"]["verdict"], artifact["context"], artifact["speeds"]) == ("fits", 256, [])
     tools = {a["name"]: a["toolchains"] for a in planned.last["actions"]}
     assert tools["export onnx"] == tools["compile onnx-auto"] == tools["prove onnx-auto"] == ["optimum"]
+    runtimes = [a["reason"] for a in planned.last["actions"] if a["kind"] == "runtime"]
+    assert len(runtimes) == (recipe == "wasm-minilm.yaml")
+    assert all("onnxruntime-web@" in reason and "@huggingface/tokenizers@" in reason for reason in runtimes)
 
 
 @pytest.mark.toolchain

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from build_shop import RECIPE
 
-from edgec.deploy.web.runtime import locked_runtime
+from edgec.deploy.web.runtime import locked_runtimes
 from edgec.documents.canonical import sha256_bytes
 
+(WLLAMA,) = locked_runtimes("gguf")
 BROWSER = RECIPE.replace("pi5-8gb", "wasm-browser")
 needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
 
@@ -36,7 +37,7 @@ def test_the_plan_tells_of_the_site_and_its_download(shop):
     planned = shop.run("plan", shop.recipe(BROWSER))
     assert planned.code == 0
     (fetch,) = [a for a in planned.last["actions"] if a["kind"] == "runtime"]
-    assert fetch["cost"]["download_bytes"] == locked_runtime().size_bytes
+    assert fetch["cost"]["download_bytes"] == WLLAMA.size_bytes
     without = shop.run("plan", shop.recipe(BROWSER + "package: {web: null}\n"))
     assert [a for a in without.last["actions"] if a["kind"] == "runtime"] == []
     assert [a for a in shop.run("plan", shop.recipe()).last["actions"] if a["kind"] == "runtime"] == []
@@ -67,10 +68,10 @@ def test_offline_with_an_empty_cache_is_an_error_with_a_log(shop):
 def test_another_tarball_is_refused(shop):
     kept = shop.folder / "kept"
     kept.mkdir()
-    (kept / locked_runtime().tarball).write_bytes(b"\0" * locked_runtime().size_bytes)
+    (kept / WLLAMA.tarball).write_bytes(b"\0" * WLLAMA.size_bytes)
     said = refused(shop, {"EDGEC_NPM_PACKAGES": str(kept)})
     assert "this is not the @wllama/wllama@" in said["message"]
-    assert said["place"] == str(kept / locked_runtime().tarball)
+    assert said["place"] == str(kept / WLLAMA.tarball)
 
 
 @pytest.mark.toolchain
@@ -81,16 +82,15 @@ def test_a_bundle_holds_a_site_with_the_locked_runtime(shop):
     assert built.code == 0, built.err
     folder = shop.folder / "unpacked"
     assert shop.run("unpack", built.last["bundle"], folder).code == 0
-    runtime = locked_runtime()
-    for file in runtime.files:
+    for file in WLLAMA.files:
         assert sha256_bytes((folder / "site" / "wllama" / file.file).read_bytes()) == file.digest
     manifest = json.loads((folder / "edgec-manifest.json").read_bytes())
-    assert manifest["deployment"]["web"]["runtime"]["integrity"] == runtime.integrity
+    assert manifest["deployment"]["web"]["runtime"][0]["integrity"] == WLLAMA.integrity
     assert "triton" not in manifest["deployment"]
     settings = json.loads((folder / "site" / "model.json").read_bytes())
     weights = [folder / "site" / path for path in settings["files"]]
     assert sum(path.stat().st_size for path in weights) == settings["size_bytes"]
-    assert runtime.digest.removeprefix("sha256:") in (folder / "provenance.json").read_text()
+    assert WLLAMA.digest.removeprefix("sha256:") in (folder / "provenance.json").read_text()
     # It is kept: the next build needs neither npm nor a network.
     alone = type(shop)(shop.folder, {"PATH": str(Path(sys.executable).parent)})
     later = alone.run("build", shop.recipe(BROWSER), "--set", "version=1.0.1", "--offline")

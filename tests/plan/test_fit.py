@@ -252,3 +252,19 @@ def test_disk_counts_two_bundles_for_an_update() -> None:
     assert full.advice.startswith("free 500 MiB on the device")
     roomy = disk_need(target.model_copy(update={"storage": storage}), bundle_bytes=700 * MIB)
     assert roomy.verdict == "fits"
+
+
+def test_what_is_always_one_file_needs_fewer_bits() -> None:
+    too_large = fit_of("wasm-browser", "onnxruntime-web", bytes_by_type={"f32": 2200 * MIB}, can_shard=False)
+    assert too_large.verdict == "no"
+    assert too_large.advice is not None
+    assert "choose a scheme with fewer bits, or a smaller model: it is one file of 2200 MiB, over the 2048" in (
+        too_large.advice
+    )
+    assert "shard" not in too_large.advice
+
+
+def test_copies_at_load_are_counted_where_memory_is_not_given_back() -> None:
+    fit = fit_of("wasm-browser", "onnxruntime-web", bytes_by_type={"f32": 100 * MIB}, kv_cache=False, can_shard=False)
+    assert round(item(fit, "weights, in the heap") + item(fit, "copies at load")) == 260
+    assert "copies at load" not in [i.name for i in fit_of("wasm-browser", "wllama").items]

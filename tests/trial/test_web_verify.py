@@ -15,7 +15,7 @@ from edgec.events import silent
 from edgec.toolchain.environments import find_toolchain, install
 from edgec.trial.http_client import HttpClient
 from edgec.trial.web import site_settings, try_web
-from edgec.trial.web_browser import CHROMIUM, Visit, find_chromium, visit
+from edgec.trial.web_browser import CHROMIUM, Task, Visit, find_chromium, visit
 from edgec.trial.web_server import web_site
 
 FOUND = any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
@@ -53,7 +53,7 @@ def visited(bundle: Path, page: str, toolchains: Path, logs: Path) -> Visit:
         find_toolchain("playwright"), toolchains, offline=False, report=silent, log=logs / "install.log"
     )
     return visit(
-        environment, find_chromium(), page, prompts=("Docker is",), max_tokens=2, top=2, model_mib=80,
+        environment, find_chromium(), page, Task(prompts=("Docker is",), max_tokens=2, top=2), model_mib=80,
         log=logs / "visit.log", screenshot=logs / "visit.png", report=silent,
     )  # fmt: skip
 
@@ -114,7 +114,9 @@ def test_tokens_that_are_not_the_likeliest_fail(site: Path, toolchains_root: Pat
     environment = install(
         find_toolchain("playwright"), toolchains_root, offline=False, report=silent, log=tmp_path / "install.log"
     )
-    _, checks = try_web(spoilt, chromium=find_chromium(), environment=environment, logs=tmp_path)
+    _, checks = try_web(
+        spoilt, chromium=find_chromium(), environment=environment, environment_of=lambda _: environment, logs=tmp_path
+    )
     failed = [check for check in checks if not check.passed]
     assert failed[0].name == "greedy tokens other than natively"
     assert "likelier by" in failed[0].detail
@@ -145,6 +147,6 @@ def test_the_trials_server_serves_what_the_sites_servers_do(tmp_path: Path) -> N
         client = HttpClient(served.port)
         assert client.get("/site/").body == b"site/index.html"
         assert client.get("/gguf/a.gguf?v=1").body == b"gguf/a.gguf"
-        for path in ("/config.json", "/", "/site/../config.json", "/gguf/b.gguf"):
+        for path in ("/config.json", "/", "/site/../config.json", "/gguf/b.gguf", "/tokenizer.json/x"):
             assert client.get(path).status == 404, path
-        assert len(served.missing) == 4
+        assert len(served.missing) == 5

@@ -20,6 +20,7 @@ from edgec.bundle.content import BundleArtifact, BundleContent, BundleFile, Medi
 from edgec.bundle.write import FileChangedError, write_bundle
 from edgec.deploy.dify.emit import seal
 from edgec.deploy.model import Emitted
+from edgec.deploy.web.emit import seal as seal_site
 from edgec.documents.canonical import sha256_bytes
 from edgec.errors import Diagnostic
 from edgec.events import ActionFinished, ActionStarted, Note
@@ -132,8 +133,12 @@ def _write(
 
 
 def _sealed(runner: Runner, keys: BuildKeys) -> dict[str, Emitted]:
-    """What the emitters made, the Dify package with its wheels and signed."""
+    """What the emitters made, the Dify package with its wheels and signed, the web site with its model's size."""
     deployment = dict(runner.plan.deployment)
+    if "web" in deployment:
+        first = runner.plan.artifacts[0]
+        weights = _weights(first, runner.result(first.compile_action))
+        deployment["web"] = seal_site(deployment["web"], sum(file.size_bytes for file in weights))
     if "dify" in deployment and keys.dify is not None and keys.dify_signer is not None:
         wheels = wheel_contents(runner.result("wheels")) if "wheels" in _fetched(runner.plan) else {}
         deployment["dify"] = seal(

@@ -1,4 +1,4 @@
-"""The step that fetches what runs a model in a browser: one locked npm package.
+"""The step that fetches what runs a model in a browser: locked npm packages.
 
 Rule: npm finds it, with the user's own settings, or it lies in the folder `EDGEC_NPM_PACKAGES`; what is kept is what
 the lock names, by digest. Nothing of the package is run.
@@ -15,8 +15,8 @@ from pathlib import Path
 
 from edgec.build.context import StepContext
 from edgec.bundle.content import BundleFile
-from edgec.deploy.web.emit import RUNTIME_FOLDER
-from edgec.deploy.web.runtime import WebRuntime, locked_runtime
+from edgec.deploy.web.emit import FOLDER
+from edgec.deploy.web.runtime import WebRuntime, every_runtime
 from edgec.documents.canonical import sha256_bytes
 from edgec.errors import ToolError
 from edgec.events import Progress
@@ -31,25 +31,27 @@ _TIMEOUT_S = 900.0
 
 
 def run_runtime(context: StepContext, action: Action, work: Workspace) -> Result:
-    """Fetches the package, and keeps the files of it that a site needs. Raises ToolError."""
-    runtime = locked_runtime()
-    tarball = work.folder / runtime.tarball
-    context.report(Progress(action.name, 0, runtime.size_bytes, "bytes", runtime.spec))
-    if not _is_locked(tarball, runtime):
-        _bring(runtime, tarball, context.logs / "runtime.log", offline=context.plan.source.offline)
-    context.report(Progress(action.name, runtime.size_bytes, runtime.size_bytes, "bytes", runtime.spec))
-    for name, content in _contents(runtime, tarball).items():
-        write_file(work.folder / name, content)
-    tarball.unlink()
-    return work.commit({f.file: f.digest for f in runtime.files}, {"npm": runtime.spec})
+    """Fetches the packages that the action names, and keeps the files of them that a site needs. Raises ToolError."""
+    runtimes = [r for r in every_runtime() if r.package in action.inputs]
+    total, done = sum(r.size_bytes for r in runtimes), 0
+    for runtime in runtimes:
+        context.report(Progress(action.name, done, total, "bytes", runtime.spec))
+        tarball = work.folder / runtime.tarball
+        if not _is_locked(tarball, runtime):
+            _bring(runtime, tarball, context.logs / "runtime.log", offline=context.plan.source.offline)
+        for name, content in _contents(runtime, tarball).items():
+            write_file(work.folder / name, content)
+        tarball.unlink()
+        done += runtime.size_bytes
+        context.report(Progress(action.name, done, total, "bytes", runtime.spec))
+    digests = {r.stored_name(f): f.digest for r in runtimes for f in r.files}
+    return work.commit(dict(digests), {"npm": [r.spec for r in runtimes]})
 
 
 def runtime_files(result: Result) -> list[BundleFile]:
     """A result of `run_runtime` as files of the site."""
-    return [
-        BundleFile(f"{RUNTIME_FOLDER}/{f.name}", result.path(f.name), "code", f.digest, f.size_bytes)
-        for f in result.files
-    ]
+    places = {r.stored_name(f): f"{FOLDER}/{r.folder}/{f.file}" for r in every_runtime() for f in r.files}
+    return [BundleFile(places[f.name], result.path(f.name), "code", f.digest, f.size_bytes) for f in result.files]
 
 
 def _bring(runtime: WebRuntime, tarball: Path, log: Path, *, offline: bool) -> None:
@@ -100,7 +102,7 @@ def _is_locked(tarball: Path, runtime: WebRuntime) -> bool:
 
 
 def _contents(runtime: WebRuntime, tarball: Path) -> dict[str, bytes]:
-    """The locked files of the tarball, by their names in the site."""
+    """The locked files of the tarball, by the names they are stored under."""
     found = {}
     with tarfile.open(tarball) as archive:
         for file in runtime.files:
@@ -110,5 +112,5 @@ def _contents(runtime: WebRuntime, tarball: Path) -> dict[str, bytes]:
                 raise ToolError.of(
                     f"{file.member} is not the file that is locked", place=str(tarball), hint="lock the runtime again"
                 )
-            found[file.file] = content
+            found[runtime.stored_name(file)] = content
     return found

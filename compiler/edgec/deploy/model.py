@@ -36,6 +36,7 @@ class ServedModel:
     one sequence, as planned for the device; `batch`: sequences decoded at once. `embedding_length`: elements of an
     embedding. `pooling`: llama.cpp's name, None for decoders. `chat_template`: as the runtime will use it, None
     without one; `special_texts`: the texts of special tokens that templates use (`bos_token`, ...).
+    `bert_tokenizer`: whether tokenizer.json is BERT's: its normalizer and splitter, and WordPiece.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ServedModel:
     chat_template: str | None
     special_texts: Mapping[str, str]
     device: Device
+    bert_tokenizer: bool = False
 
 
 @dataclass(frozen=True)

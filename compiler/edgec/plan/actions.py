@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from edgec import __version__
 from edgec.deploy.dify.wheels import lock_digest, wheel_bytes
 from edgec.deploy.model import Emitted
-from edgec.deploy.web.runtime import locked_runtime
+from edgec.deploy.web.runtime import WebRuntime, locked_runtimes
 from edgec.documents.canonical import sha256_bytes
 from edgec.plan.emulation import add_emulation, last_proof
 from edgec.plan.engine_actions import add_engine
@@ -41,20 +41,20 @@ class Packaging:
         """Bytes of what is large in the bundle: the artifacts, and what it carries for its servers."""
         carried = sum(len(data) for emitted in self.deployment.values() for data in emitted.files.values())
         wheels = wheel_bytes() if self.with_wheels else 0
-        runtime = locked_runtime().site_bytes if self.with_site else 0
-        return sum(a.summary.output_bytes for a in artifacts) + carried + wheels + runtime
+        runtimes = sum(r.site_bytes for r in self.site_runtimes(artifacts))
+        return sum(a.summary.output_bytes for a in artifacts) + carried + wheels + runtimes
 
-    @property
-    def with_site(self) -> bool:
-        """Whether it holds a web site, with the runtime of browsers."""
-        return "web" in self.deployment
+    def site_runtimes(self, artifacts: Sequence[Planned]) -> tuple[WebRuntime, ...]:
+        """What the web site of the first artifact runs on; nothing without a site."""
+        return locked_runtimes(artifacts[0].format) if "web" in self.deployment else ()
 
 
 def plan_actions(graph: ActionGraph, artifacts: Sequence[Planned], packaging: Packaging) -> tuple[Action, ...]:
     """All actions, in an order that respects their needs."""
     _fetch(graph)
     proofs = {a.name: add_emulation(graph, a, packaging.target, _artifact(graph, a)) for a in artifacts}
-    fetched = {**(_wheels(graph) if packaging.with_wheels else {}), **(_runtime(graph) if packaging.with_site else {})}
+    runtimes = packaging.site_runtimes(artifacts)
+    fetched = {**(_wheels(graph) if packaging.with_wheels else {}), **(_runtime(graph, runtimes) if runtimes else {})}
     _bundle(graph, artifacts, packaging, proofs, fetched)
     return graph.actions
 
@@ -87,13 +87,13 @@ def _wheels(graph: ActionGraph) -> dict[str, str]:
     return {"wheels": graph.add(Draft("wheels", "wheels", {}, {"lock": lock_digest()}, reason, cost=cost))}
 
 
-def _runtime(graph: ActionGraph) -> dict[str, str]:
+def _runtime(graph: ActionGraph, runtimes: Sequence[WebRuntime]) -> dict[str, str]:
     """What runs the model in a browser, as an input of the bundle."""
-    runtime = locked_runtime()
-    reason = f"the web site runs the model on {runtime.spec}"
-    cost = Cost(output_bytes=runtime.site_bytes, download_bytes=runtime.size_bytes)
-    settings = {"files": {f.file: f.digest for f in runtime.files}}
-    return {"runtime": graph.add(Draft("runtime", "runtime", settings, {"npm": runtime.digest}, reason, cost=cost))}
+    reason = f"the web site runs the model on {' and '.join(r.spec for r in runtimes)}"
+    cost = Cost(output_bytes=sum(r.site_bytes for r in runtimes), download_bytes=sum(r.size_bytes for r in runtimes))
+    settings = {"files": {r.stored_name(f): f.digest for r in runtimes for f in r.files}}
+    inputs = {r.package: r.digest for r in runtimes}
+    return {"runtime": graph.add(Draft("runtime", "runtime", settings, inputs, reason, cost=cost))}
 
 
 def _bundle(

@@ -15,6 +15,7 @@ from edgec.deploy.triton.engine_repository import ENGINES, EngineFacts, refuse_e
 from edgec.deploy.web import emit as web
 from edgec.documents.canonical import sha256_json
 from edgec.errors import Diagnostic, InputError
+from edgec.formats.onnx.encoder import is_bert_tokenizer
 from edgec.plan.artifact import PlannedArtifact
 from edgec.plan.engine_model import EnginePlan
 from edgec.plan.keys import model_key
@@ -136,6 +137,7 @@ def served_model(
         pooling=facts.pooling,
         chat_template=facts.chat_template,
         special_texts=special_token_texts(header.files),
+        bert_tokenizer=is_bert_tokenizer(header.files),
         device=Device(
             name=target.name,
             title=target.title,

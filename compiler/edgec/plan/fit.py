@@ -49,6 +49,11 @@ class _Need:
     repacked_bytes: int
     kv_cache: bool
 
+    @property
+    def copies_bytes(self) -> int:
+        """What copies at load take besides the weights themselves."""
+        return int(self.weights_bytes * (self.runtime.load_copies - 1))
+
     def kv_bytes(self, context: int, batch: int) -> int:
         if not self.kv_cache:
             return 0
@@ -70,7 +75,7 @@ class _Need:
         return rows * ((widest + 5 * self.shape.n_embd) * _FLOAT_BYTES + context * _MASK_BYTES)
 
     def total_bytes(self, context: int, batch: int) -> int:
-        fixed = self.weights_bytes + self.runtime.constant_mib * MIB
+        fixed = self.weights_bytes + self.copies_bytes + self.runtime.constant_mib * MIB
         return fixed + self.kv_bytes(context, batch) + self.compute_bytes(context)
 
 
@@ -86,11 +91,13 @@ def predict_fit(
     batch: int,
     largest_file_bytes: int | None = None,
     kv_cache: bool = True,
+    can_shard: bool = True,
 ) -> Fit:
     """Memory the model needs on `target` under `runtime`, and whether it is there.
 
     `weights_bytes`: all tensors; `bytes_by_type`: the same per tensor type; `context`: tokens per sequence; `batch`:
-    sequences; `largest_file_bytes`: the largest shard, None when the model is one file; `kv_cache`: False for encoders.
+    sequences; `largest_file_bytes`: the largest shard, None when the model is one file; `kv_cache`: False for encoders;
+    `can_shard`: whether the format allows several files.
     """
     repacked = sum(size for name, size in bytes_by_type.items() if name in runtime.repacked_types)
     need = _Need(target, runtime, shape, weights_bytes, repacked, kv_cache)
@@ -100,6 +107,7 @@ def predict_fit(
         target=target,
         largest_tensor_bytes=largest_tensor_bytes,
         largest_file_bytes=weights_bytes if largest_file_bytes is None else largest_file_bytes,
+        can_shard=can_shard,
     )
     advice = advise(
         need, limits, schemes=runtime.schemes, bytes_by_type=bytes_by_type, context=context, batch=batch,
@@ -130,6 +138,9 @@ def _items(need: _Need, context: int, batch: int) -> tuple[MemoryItem, ...]:
     if need.repacked_bytes:
         how = "copied into the CPU kernels' layout at load: anonymous memory that cannot be dropped"
         items.append(MemoryItem("weights, repacked at load", need.repacked_bytes / MIB, how))
+    if need.copies_bytes:
+        how = f"the weights lie {runtime.load_copies:g} times in memory at load, and it is not given back"
+        items.append(MemoryItem("copies at load", need.copies_bytes / MIB, how))
     if need.kv_cache:
         cells = f"{shape.n_layer} layers x {shape.n_head_kv} heads x ({shape.head_dim_k} + {shape.head_dim_v})"
         how = f"{cells} x {context} tokens x {runtime.kv_bytes} bytes x {batch}"

@@ -39,11 +39,12 @@ class Need(Protocol):
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of the platform on one allocation and one file."""
+    """Limits of the platform on one allocation and one file. `can_shard`: whether the format allows several files."""
 
     target: Target
     largest_tensor_bytes: int
     largest_file_bytes: int
+    can_shard: bool = True
 
     def broken(self, kv_bytes: int, compute_bytes: int) -> str | None:
         """What to do about the first limit that is broken, or None."""
@@ -56,6 +57,11 @@ class Limits:
             return None
         shard = storage.shard_mib or storage.max_file_mib
         file_mib = self.largest_file_bytes / _MIB
+        if not self.can_shard:
+            return (
+                f"choose a scheme with fewer bits, or a smaller model: it is one file of {file_mib:.0f} MiB, over the "
+                f"{storage.max_file_mib} MiB that {self.target.title} can hold"
+            )
         return (
             f"set `shard_size_mib: {shard}` on the artifact: a file of {file_mib:.0f} MiB is over the "
             f"{storage.max_file_mib} MiB that {self.target.title} can hold"

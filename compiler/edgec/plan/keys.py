@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 from edgec import __version__
-from edgec.deploy.web.runtime import locked_runtime
+from edgec.deploy.web.runtime import every_runtime
 from edgec.documents.canonical import sha256_file, sha256_json
 from edgec.plan.model import Action
 from edgec.source.model import SourceIdentity
@@ -36,7 +36,7 @@ REVISIONS: Mapping[str, int] = {
     "rknn_build": 1,
     "rknn_prove": 1,
     "wheels": 1,
-    "runtime": 1,
+    "runtime": 2,
     "bundle": 2,
 }
 
@@ -88,8 +88,8 @@ def made_with(actions: Iterable[Action]) -> dict[str, str]:
     for action in actions:
         found |= tool_versions(action.kind)
         if action.kind == "runtime":
-            runtime = locked_runtime()
-            found |= {f"npm {runtime.package}": runtime.version, f"npm {runtime.package} tarball": runtime.digest}
+            for runtime in (r for r in every_runtime() if r.package in action.inputs):
+                found |= {f"npm {runtime.package}": runtime.version, f"npm {runtime.package} tarball": runtime.digest}
         for name in action.toolchains:
             toolchain = find_toolchain(name)
             # The runtimes of the emulation need not be those of the proof.

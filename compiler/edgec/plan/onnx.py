@@ -203,6 +203,7 @@ def encoder_fit(
         context=encoder.context,
         batch=batch,
         kv_cache=False,
+        can_shard=False,
     )
 
 

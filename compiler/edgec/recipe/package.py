@@ -82,7 +82,7 @@ class DifyPackage(Document):
 
 
 class WebPackage(Document):
-    """A static web site that runs the model in the visitor's browser, on wllama."""
+    """A static web site that runs the model in the visitor's browser, on wllama or onnxruntime-web."""
 
     title: str | None = Field(None, min_length=1, description="The page's title. Default: the recipe's name.")
     max_tokens: int = Field(128, ge=1, description="New tokens of an answer when the visitor does not say.")

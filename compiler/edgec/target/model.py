@@ -158,6 +158,9 @@ class Runtime(_Doc):
         (), description="Tensor types copied into anonymous memory in another layout at load."
     )
     constant_mib: int = Field(0, ge=0, description="Memory the runtime itself takes, for example a CUDA context.")
+    load_copies: float = Field(
+        1.0, ge=1, description="How often the weights lie in memory at load, where none of it is given back afterwards."
+    )
     kv_bytes: int = Field(2, gt=0, description="Bytes per element of the KV cache.")
     n_ubatch: int = Field(512, gt=0, description="Physical batch; sizes the compute buffer.")
     speed: tuple[SpeedModel, ...] = Field(min_length=1)

@@ -61,8 +61,9 @@ def _web(stage: Stage) -> Trial:
     chromium = find_chromium()
     environment = stage.environment("playwright")
     version, checks = try_web(
-        stage.bundle, chromium=chromium, environment=environment, report=stage.report, logs=stage.logs
-    )
+        stage.bundle, chromium=chromium, environment=environment, environment_of=stage.environment,
+        report=stage.report, logs=stage.logs,
+    )  # fmt: skip
     return Trial("Chromium", f"{version}, playwright {environment.versions['playwright']}", checks)
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,33 @@ class Trace:
 
 
 @dataclass(frozen=True)
+class Embedding:
+    """A text in the browser: its tokens and its vector, of length 1."""
+
+    ids: tuple[int, ...]
+    vector: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a visit asks the model for: a language model continues `prompts` by `max_tokens`, telling the `top`
+    likeliest tokens of each step; an encoder embeds `texts`, two at least, and tokenizes the texts of `corpus`.
+    """
+
+    prompts: tuple[str, ...] = ()
+    max_tokens: int = 0
+    top: int = 0
+    texts: tuple[str, ...] = ()
+    corpus: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Visit:
     """What came of one visit. `error`: what the page said went wrong; `shown`: its texts by the elements' names.
 
-    `isolated`: whether the browser shares memory with threads; `end_tokens`: those that end a text; `complaints`:
-    the console's and the page's errors; `elsewhere`: requests to other servers; `rss_mib`: of all its processes.
+    `isolated`: whether the browser shares memory with threads; `end_tokens`: those that end a text; `tokenized`: the
+    ids of the corpus; `complaints`: the console's and the page's errors; `elsewhere`: requests to other servers;
+    `per_s`: tokens, or sentences, in a second, as the page says; `rss_mib`: of all its processes.
     """
 
     version: str
@@ -52,9 +74,11 @@ class Visit:
     answer: str
     traces: tuple[Trace, ...]
     end_tokens: tuple[int, ...]
+    embeddings: tuple[Embedding, ...]
+    tokenized: tuple[tuple[int, ...], ...]
     complaints: tuple[str, ...]
     elsewhere: tuple[str, ...]
-    tokens_per_s: float
+    per_s: float
     memory_mib: float | None
     rss_mib: float
     load_s: float
@@ -81,19 +105,17 @@ def visit(
     environment: Environment,
     chromium: Path,
     page: str,
+    task: Task,
     *,
-    prompts: Sequence[str],
-    max_tokens: int,
-    top: int,
     model_mib: int,
     log: Path,
     screenshot: Path,
     report: Reporter,
 ) -> Visit:
-    """Opens `page`, loads the model, lets it write and traces `prompts`. Raises ToolError when the browser fails."""
+    """Opens `page`, loads the model and gives it the task. Raises ToolError when the browser fails."""
     with trial_folder("browser") as profile:
         request = {
-            "chromium": str(chromium), "page": page, "prompts": list(prompts), "max_tokens": max_tokens, "top": top,
+            **asdict(task), "chromium": str(chromium), "page": page,
             "profile": str(profile), "screenshot": str(screenshot),
         }  # fmt: skip
         found = run_json(
@@ -108,11 +130,13 @@ def visit(
         cores=found["cores"],
         shown=found["shown"],
         answer=found["answer"],
-        traces=tuple(_trace(prompt, trace) for prompt, trace in zip(prompts, found["traces"], strict=False)),
+        traces=tuple(_trace(prompt, trace) for prompt, trace in zip(task.prompts, found["traces"], strict=False)),
         end_tokens=tuple(found["end_tokens"]),
+        embeddings=tuple(Embedding(tuple(e["ids"]), tuple(e["vector"])) for e in found["embeddings"]),
+        tokenized=tuple(tuple(ids) for ids in found["tokenized"]),
         complaints=tuple(found["complaints"]),
         elsewhere=tuple(found["elsewhere"]),
-        tokens_per_s=found["tokens_per_s"],
+        per_s=found["per_s"],
         memory_mib=found["memory_mib"],
         rss_mib=found["rss_mib"],
         load_s=found["load_s"],

@@ -1,6 +1,7 @@
 """The site of an unpacked bundle on 127.0.0.1, with or without the headers that give a page threads.
 
-Rule: it serves what nginx.conf and the Caddyfile serve, below `site/` and `gguf/`, and notes what was asked for.
+Rule: it serves what nginx.conf and the Caddyfile serve, below `site/` and the weights' folder, and
+notes what was asked for.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
+from edgec.deploy.web.apps import APPS
 from edgec.deploy.web.headers import ISOLATION, MEDIA_TYPES
 
-_CARRIED = ("/site/", "/gguf/")
+_FOLDERS = ("/site/", *(f"/{served}/" for served in APPS))
+_FILES = tuple(path for app in APPS.values() for path in app.carried)
 
 
 @dataclass
@@ -56,9 +59,9 @@ class _Handler(SimpleHTTPRequestHandler):
             super().do_GET()
 
     def send_head(self) -> io.BytesIO | BinaryIO | None:
-        path = unquote(urlsplit(self.path).path)
+        path = posixpath.normpath(unquote(urlsplit(self.path).path))
         # With its last slash, which `normpath` takes off.
-        if not f"{posixpath.normpath(path)}/".startswith(_CARRIED):
+        if not f"{path}/".startswith(_FOLDERS) and path not in _FILES:
             self.send_error(404)
             return None
         return super().send_head()

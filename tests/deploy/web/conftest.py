@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edgec.deploy.model import Device, ServedModel
@@ -31,3 +33,13 @@ def model() -> ServedModel:
         special_texts={},
         device=Device("wasm-browser", "WebAssembly in a browser", "wasm32", 4, available_mib=3840, needed_mib=76.4),
     )
+
+
+@pytest.fixture
+def encoder(model: ServedModel) -> ServedModel:
+    """A sentence encoder as ONNX."""
+    return replace(
+        model, name="minilm", title="minilm", kind="encoder", format="onnx", scheme="int8_fine",
+        files=("onnx/model-int8_fine.onnx",), architecture="BertModel", embedding_length=384, pooling="mean",
+        chat_template=None, bert_tokenizer=True,
+    )  # fmt: skip

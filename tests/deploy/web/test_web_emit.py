@@ -17,7 +17,7 @@ import pytest
 from edgec.deploy.model import ServedModel
 from edgec.deploy.web.emit import can_have, emit, refuse
 from edgec.deploy.web.headers import ISOLATION
-from edgec.deploy.web.runtime import locked_runtime
+from edgec.deploy.web.runtime import locked_runtimes
 from edgec.recipe.package import WebPackage
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -80,7 +80,7 @@ def test_the_page_is_sound_and_the_script_finds_its_parts(model: ServedModel) ->
     assert page.open == []
     assert page.handlers == []
     assert len(page.ids) == len(set(page.ids))
-    wanted = set(re.findall(r'at\("([a-z]+)"\)|say\("([a-z]+)"', files["app.js"]))
+    wanted = set(re.findall(r'at\("([a-z]+)"\)|say\("([a-z]+)"', files["app.js"] + files["page.js"]))
     assert {a or b for a, b in wanted} <= set(page.ids)
     assert Page(site(replace(model, chat_template=None))["index.html"]).ids == [i for i in page.ids if i != "chat"]
 
@@ -89,7 +89,7 @@ def test_nothing_comes_from_another_server(model: ServedModel) -> None:
     files = site(model)
     assert [link for link in Page(files["index.html"]).links if re.match(r"(\w+:)?//", link)] == []
     assert Page(files["index.html"]).links == ["data:,", "style.css", "app.js"]
-    for name in ("index.html", "app.js", "engine.js", "style.css", "model.json"):
+    for name in [*(n for n in files if n.endswith(".js")), "index.html", "style.css", "model.json"]:
         assert re.findall(r"https?://|[\"'(]//", files[name]) == [], name
     # A rule of the browser's, so that the runtime cannot either.
     assert "default-src 'none'" in files["index.html"]
@@ -132,7 +132,7 @@ def test_a_small_context_takes_fewer_tokens(model: ServedModel) -> None:
     ("changed", "settings", "said"),
     [
         ({"kind": "encoder"}, WebPackage(), "of another kind (encoder)"),
-        ({"format": "trtllm"}, WebPackage(), "does not read `trtllm`"),
+        ({"format": "trtllm"}, WebPackage(), "reads `trtllm`"),
         ({}, WebPackage(max_tokens=256), "leave no room for a prompt"),
     ],
 )
@@ -155,7 +155,7 @@ def test_only_browsers_have_a_site(model: ServedModel) -> None:
 
 
 def test_the_runtime_is_locked() -> None:
-    runtime = locked_runtime()
+    (runtime,) = locked_runtimes("gguf")
     assert re.fullmatch(r"@wllama/wllama@\d+\.\d+\.\d+", runtime.spec)
     assert len(base64.b64decode(runtime.integrity.removeprefix("sha512-"))) == 64
     assert {"index.min.js", "wllama.wasm", "LICENCE"} == {f.file for f in runtime.files}
@@ -164,7 +164,7 @@ def test_the_runtime_is_locked() -> None:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
 def test_the_scripts_are_javascript(model: ServedModel, tmp_path: Path) -> None:
-    for name in ("app.js", "engine.js"):
+    for name in (n for n in site(model) if n.endswith(".js")):
         path = (tmp_path / name).with_suffix(".mjs")
         path.write_text(site(model)[name], encoding="utf-8")
         subprocess.run(["node", "--check", path], check=True)

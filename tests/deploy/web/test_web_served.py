@@ -28,8 +28,12 @@ TYPES = {
     "/site/": "text/html; charset=utf-8",
     "/site/app.js": "text/javascript; charset=utf-8",
     "/site/model.json": "application/json",
-    "/site/wllama/wllama.wasm": "application/wasm",
-    "/gguf/model.gguf?v=5": None,
+    "/site/runtime/runtime.wasm": "application/wasm",
+}
+# Of the bundle beside the site.
+CARRIED = {
+    "gguf": {"/gguf/model.gguf?v=5": None},
+    "onnx": {"/onnx/model.onnx?v=5": None, "/tokenizer.json": "application/json"},
 }
 
 
@@ -55,13 +59,17 @@ def asked(port: int, path: str) -> tuple[int, Message]:
 
 
 @pytest.mark.parametrize("server", list(COMMANDS))
-def test_a_server_sends_what_threads_need(server: str, model: ServedModel, tmp_path: Path) -> None:
+@pytest.mark.parametrize("served", list(CARRIED))
+def test_a_server_sends_what_threads_need(
+    server: str, served: str, model: ServedModel, encoder: ServedModel, tmp_path: Path
+) -> None:
     program = shutil.which(server)
     if program is None:
         pytest.skip(f"{server} is not installed")
     port = free_port()
-    files = dict(emit(WebPackage(port=port), model, weights_bytes=4).files)
-    files |= {"gguf/model.gguf": b"GGUF", "site/wllama/wllama.wasm": b"\0asm", "config.json": b"{}"}
+    files = dict(emit(WebPackage(port=port), encoder if served == "onnx" else model, weights_bytes=4).files)
+    files |= {f"{served}/model.{served}": b"weights", "site/runtime/runtime.wasm": b"\0asm", "config.json": b"{}"}
+    files |= {"tokenizer.json": b"{}"}
     bundle = tmp_path / "bundle"
     for path, data in files.items():
         (bundle / path).parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +82,7 @@ def test_a_server_sends_what_threads_need(server: str, model: ServedModel, tmp_p
             [program, *COMMANDS[server][1:], *options], cwd=bundle, env=home, stdout=log, stderr=log
         )
     try:
-        for path, media_type in TYPES.items():
+        for path, media_type in {**TYPES, **CARRIED[served]}.items():
             status, headers = asked(port, path)
             assert status == 200, (path, (tmp_path / "log").read_text())
             for header, value in ISOLATION:

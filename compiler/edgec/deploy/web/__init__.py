@@ -1,1 +1,1 @@
-"""A static web site that runs the bundle's GGUF in a browser, on wllama."""
+"""A static web site that runs the bundle's first model in a browser: GGUF on wllama, ONNX on onnxruntime-web."""

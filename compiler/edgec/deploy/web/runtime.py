@@ -1,4 +1,4 @@
-"""The browser's runtime, locked: wllama from npm, its version, the digest of its tarball and of each file of it.
+"""What runs models in a browser, locked: packages from npm for each format, with the digests of tarballs and files.
 
 Rule: a site holds exactly these files; they are fetched when a bundle is built and never stand in this repository.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 LOCK = Path(__file__).with_name("runtime.json")
 
@@ -25,12 +27,15 @@ class RuntimeFile:
 
 @dataclass(frozen=True)
 class WebRuntime:
-    """An npm package. `integrity`: npm's own digest of the tarball; `llama_cpp`: the llama.cpp compiled into it."""
+    """An npm package. `folder`: where its files lie in the site; `integrity`: npm's own digest of the tarball;
+    `llama_cpp`: the llama.cpp compiled into it, None where there is none.
+    """
 
+    folder: str
     package: str
     version: str
     licence: str
-    llama_cpp: str
+    llama_cpp: str | None
     tarball: str
     size_bytes: int
     integrity: str
@@ -47,17 +52,31 @@ class WebRuntime:
         """What its files take of the site."""
         return sum(file.size_bytes for file in self.files)
 
+    def stored_name(self, file: RuntimeFile) -> str:
+        """The file's name beside those of other packages."""
+        return f"{self.folder}-{file.file}"
+
 
 @functools.cache
-def locked_runtime() -> WebRuntime:
-    """The runtime of every site that this edgec makes."""
-    entry = json.loads(LOCK.read_bytes())
+def locked_runtimes(served: str) -> tuple[WebRuntime, ...]:
+    """The packages that a site with the format `served` holds, the one that computes first."""
+    return tuple(_runtime(entry) for entry in json.loads(LOCK.read_bytes()).get(served, ()))
+
+
+@functools.cache
+def every_runtime() -> tuple[WebRuntime, ...]:
+    """All packages that are locked."""
+    return tuple(r for served in json.loads(LOCK.read_bytes()) for r in locked_runtimes(served))
+
+
+def _runtime(entry: Mapping[str, Any]) -> WebRuntime:
     files = (RuntimeFile(f["file"], f["member"], f"sha256:{f['sha256']}", f["size_bytes"]) for f in entry["files"])
     return WebRuntime(
+        folder=entry["folder"],
         package=entry["package"],
         version=entry["version"],
         licence=entry["licence"],
-        llama_cpp=entry["llama_cpp"],
+        llama_cpp=entry.get("llama_cpp"),
         tarball=entry["tarball"],
         size_bytes=entry["size_bytes"],
         integrity=entry["integrity"],

@@ -99,6 +99,13 @@ def encoder_tokenizer(files: Mapping[str, bytes]) -> Tokenizer:
     return tokenizer
 
 
+def is_bert_tokenizer(files: Mapping[str, bytes]) -> bool:
+    """Whether tokenizer.json normalizes, splits and cuts into pieces as BERT does, and in no other way besides."""
+    document = _object(files, "tokenizer.json")
+    kinds = [(document.get(part) or {}).get("type") for part in ("normalizer", "pre_tokenizer", "model")]
+    return kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"]
+
+
 def _architecture(config: Mapping[str, Any]) -> str:
     names = config.get("architectures")
     name = names[0] if isinstance(names, list) and names else None

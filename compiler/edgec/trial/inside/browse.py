@@ -27,6 +27,8 @@ _SHOWN = ("threads", "storage", "error", "status", "speed", "memory", "count", "
 _STATES = "() => ['asked', 'ready', 'failed'].includes(document.body?.dataset.state)"
 _DONE = "() => ['ready', 'failed'].includes(document.body?.dataset.state)"
 _MEASURED = "() => !['measuring', 'not measured yet'].includes(document.getElementById('memory').textContent)"
+_EMBED = "async (text) => { const { ids, vector } = await edgec.embed(text); return { ids, vector: [...vector] }; }"
+_TOKENIZE = "(texts) => texts.map((text) => edgec.tokenize(text))"
 _TRACE = "([prompt, maxTokens, top]) => edgec.trace(prompt, { maxTokens, top })"
 _STEP_S = 600
 
@@ -64,46 +66,61 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
 
 def _nothing() -> dict[str, Any]:
     return {
-        "error": None, "threads": 0, "cores": 0, "answer": "", "traces": [], "end_tokens": [], "complaints": [],
-        "elsewhere": [], "tokens_per_s": 0.0, "memory_mib": None, "rss_mib": 0.0, "load_s": 0.0, "isolated": False,
+        "error": None, "threads": 0, "cores": 0, "answer": "", "traces": [], "end_tokens": [], "embeddings": [],
+        "tokenized": [], "complaints": [], "elsewhere": [], "per_s": 0.0, "memory_mib": None, "rss_mib": 0.0,
+        "load_s": 0.0, "isolated": False,
     }  # fmt: skip
 
 
 def _use(page: Page, request: dict[str, Any], found: dict[str, Any], progress: Callable[..., None]) -> None:
-    prompts = request["prompts"]
-    total = len(prompts) + 2
-    progress(0, total, "steps", "the page loads the model")
+    progress(0, 1, "steps", "the page loads the model")
     page.click("#load")
     page.wait_for_function(_DONE)
     if _state(page) != "ready":
         return
     found["cores"] = page.evaluate("() => navigator.hardwareConcurrency || 1")
-    found["threads"] = page.evaluate("() => edgec.wllama.isMultithread() ? edgec.wllama.getNumThreads() : 1")
+    found["threads"] = page.evaluate("() => edgec.threadCount()")
     found["load_s"] = page.evaluate("() => edgec.loadMs / 1000")
-    found["end_tokens"] = page.evaluate("() => edgec.wllama.getLoadedContextInfo().list_tokens_eog")
-    for done, prompt in enumerate(prompts):
-        progress(1 + done, total, "steps", "greedy tokens in the browser")
-        found["traces"].append(page.evaluate(_TRACE, [prompt, request["max_tokens"], request["top"]]))
-    progress(1 + len(prompts), total, "steps", "a visitor's text")
-    _write(page, prompts[0], request["max_tokens"])
+    if request["texts"]:
+        _embed(page, request, found, progress)
+    else:
+        _write(page, request, found, progress)
     if _state(page) != "ready":
         return
     found["answer"] = page.inner_text("#answer")
     page.wait_for_function(_MEASURED)
-    speed = re.match(r"([\d.]+) tokens/s", page.inner_text("#speed"))
-    found["tokens_per_s"] = float(speed[1]) if speed else 0.0
+    speed = re.match(r"([\d.]+) (?:tokens|sentences)/s", page.inner_text("#speed"))
+    found["per_s"] = float(speed[1]) if speed else 0.0
     measured = re.match(r"([\d.]+) MiB, as", page.inner_text("#memory"))
     found["memory_mib"] = float(measured[1]) if measured else None
     found["rss_mib"] = sum(_pss_kib(process) for process in _descendants(os.getpid())) / 1024
-    progress(total, total, "steps")
 
 
-def _write(page: Page, prompt: str, max_tokens: int) -> None:
-    """As a person does it: types and clicks."""
+def _embed(page: Page, request: dict[str, Any], found: dict[str, Any], progress: Callable[..., None]) -> None:
+    texts = request["texts"]
+    progress(0, len(texts), "texts", "embedded in the browser")
+    found["tokenized"] = page.evaluate(_TOKENIZE, request["corpus"])
+    for done, text in enumerate(texts):
+        found["embeddings"].append(page.evaluate(_EMBED, text))
+        progress(done + 1, len(texts), "texts", "embedded in the browser")
+    # As a person does it: types and clicks.
+    page.fill("#one", texts[0])
+    page.fill("#other", texts[1])
+    page.click("#run")
+    page.wait_for_function(_DONE)
+
+
+def _write(page: Page, request: dict[str, Any], found: dict[str, Any], progress: Callable[..., None]) -> None:
+    prompts = request["prompts"]
+    found["end_tokens"] = page.evaluate("() => edgec.wllama.getLoadedContextInfo().list_tokens_eog")
+    for done, prompt in enumerate(prompts):
+        progress(done, len(prompts), "prompts", "greedy tokens in the browser")
+        found["traces"].append(page.evaluate(_TRACE, [prompt, request["max_tokens"], request["top"]]))
+    # As a person does it: types and clicks.
     if page.query_selector("#chat") is not None:
         page.uncheck("#chat")
-    page.fill("#prompt", prompt)
-    page.fill("#tokens", str(max_tokens))
+    page.fill("#prompt", prompts[0])
+    page.fill("#tokens", str(request["max_tokens"]))
     page.click("#run")
     page.wait_for_function(_DONE)
 

@@ -1,18 +1,15 @@
-// The model in this tab: what the browser can do, loading with progress, answers as they are written.
+// A language model in this tab: loading with progress, answers as they are written.
 // Nothing here touches the page.
+import { InBrowser } from "./browser.js";
 import { Wllama } from "./wllama/index.min.js";
 
-const MIB = 2 ** 20;
 // The smallest module with a memory of 64-bit addresses, which this wllama is compiled for.
 const MEMORY64 = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 5, 3, 1, 4, 1]);
 
-export class Engine {
+export class Engine extends InBrowser {
   constructor(settings) {
-    this.settings = settings;
-    this.log = [];
-    this.isKept = false;
+    super(settings);
     this.wllama = null;
-    this.loadMs = 0;
   }
 
   // What stands against running here at all; null if nothing does.
@@ -24,34 +21,8 @@ export class Engine {
     return null;
   }
 
-  // Why there will be one thread only; null if there can be more.
-  oneThreadReason() {
-    if (!globalThis.isSecureContext) {
-      return "this address is neither HTTPS nor localhost, and browsers share memory between threads only there";
-    }
-    if (!globalThis.crossOriginIsolated) {
-      return "the server does not send the headers Cross-Origin-Opener-Policy: same-origin and " +
-        "Cross-Origin-Embedder-Policy: require-corp (see nginx.conf and Caddyfile beside this page)";
-    }
-    if (this.threads() < 2) return "this machine offers the page one core";
-    return null;
-  }
-
-  threads() {
-    return Math.max(1, Math.min(this.settings.threads, navigator.hardwareConcurrency || 1));
-  }
-
-  urls() {
-    return this.settings.files.map((file) => `${new URL(file, document.baseURI).href}?v=${this.settings.weights}`);
-  }
-
-  // Room in the browser's storage. `fits`: null where the browser does not say.
-  async storage() {
-    if (!navigator.storage?.estimate || !navigator.storage.getDirectory) return { fits: null };
-    const { quota = 0, usage = 0 } = await navigator.storage.estimate();
-    const kept = await this.keptModel();
-    const free = Math.max(0, quota - usage);
-    return { fits: kept !== null || free > this.settings.size_bytes, isKept: kept !== null, free, quota };
+  canKeep() {
+    return Boolean(navigator.storage.getDirectory);
   }
 
   async keptModel() {
@@ -78,13 +49,7 @@ export class Engine {
     return this.wllama;
   }
 
-  // `onProgress(loaded, total)` in bytes.
-  async load(onProgress) {
-    const began = performance.now();
-    const { fits } = await this.storage();
-    this.isKept = fits === true;
-    const model = this.isKept ? await this.download(onProgress) : await this.fetchAll(onProgress);
-    onProgress(this.settings.size_bytes, this.settings.size_bytes);
+  async begin(model) {
     await this.runtime().loadModel(model, {
       n_ctx: this.settings.context,
       n_threads: this.threads(),
@@ -93,7 +58,14 @@ export class Engine {
       n_gpu_layers: 0,
       jinja: true,
     });
-    this.loadMs = performance.now() - began;
+  }
+
+  threadCount() {
+    return this.wllama.isMultithread() ? this.wllama.getNumThreads() : 1;
+  }
+
+  memoryNote() {
+    return this.threadCount() > 1 ? ": what threads share, once for each" : "";
   }
 
   async download(onProgress) {
@@ -117,27 +89,6 @@ export class Engine {
         await manager.cacheManager.delete(name);
       }
     }
-  }
-
-  async fetchAll(onProgress) {
-    const blobs = [];
-    let loaded = 0;
-    for (const url of this.urls()) {
-      const response = await fetch(url);
-      if (!response.ok) throw new Error(`the server answers ${response.status} to ${url}`);
-      const parts = [];
-      const reader = response.body.getReader();
-      for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
-        parts.push(piece.value);
-        loaded += piece.value.length;
-        onProgress(loaded, this.settings.size_bytes);
-      }
-      blobs.push(new Blob(parts));
-    }
-    if (loaded !== this.settings.size_bytes) {
-      throw new Error(`the server sent ${loaded} bytes of ${this.settings.size_bytes}`);
-    }
-    return blobs;
   }
 
   // Writes on; `onText(piece)` as it comes. Returns how many tokens and how fast.
@@ -187,12 +138,5 @@ export class Engine {
       top: step.top_logprobs.map(({ id, logprob }) => [id, logprob]),
     }));
     return { steps, finish: choice.finish_reason, promptTokens: answer.usage.prompt_tokens };
-  }
-
-  // MiB of the tab with its workers, null where the browser does not say.
-  async memory() {
-    if (!globalThis.crossOriginIsolated || !performance.measureUserAgentSpecificMemory) return null;
-    const { bytes } = await performance.measureUserAgentSpecificMemory();
-    return bytes / MIB;
   }
 }

@@ -1,22 +1,19 @@
-// The page: it shows what the engine does and says, and says aloud what is slower or missing.
-import { Engine } from "./engine.js";
-
-const at = (id) => document.getElementById(id);
+// What every page does: it shows how loading goes, and says aloud what is slower or missing.
+export const at = (id) => document.getElementById(id);
 const mib = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 let engine = null;
-let stopper = null;
 
-function say(id, text, { good = false } = {}) {
+export function say(id, text, { good = false } = {}) {
   at(id).textContent = text;
   at(id).hidden = false;
   at(id).classList.toggle("good", good);
 }
 
-function enter(state) {
+export function enter(state) {
   document.body.dataset.state = state;
 }
 
-function fail(what, error) {
+export function fail(what, error) {
   const tail = (engine?.log ?? []).filter((line) => line.startsWith("E")).slice(-5).join("\n");
   say("error", [`${what}: ${error?.message ?? error}`, tail].filter(Boolean).join("\n"));
   at("status").textContent = "";
@@ -29,8 +26,7 @@ async function showMemory() {
   const measured = await engine.memory();
   at("memory").textContent = measured === null
     ? `not told by this browser; about ${engine.settings.needed_mib} MiB planned`
-    : `${measured.toFixed(0)} MiB, as the browser counts it${
-      engine.wllama.isMultithread() ? ": what threads share, once for each" : ""}`;
+    : `${measured.toFixed(0)} MiB, as the browser counts it${engine.memoryNote()}`;
 }
 
 function showThreads() {
@@ -65,7 +61,7 @@ async function load() {
     fail("The model cannot be loaded", error);
     return;
   }
-  const threads = engine.wllama.isMultithread() ? engine.wllama.getNumThreads() : 1;
+  const threads = engine.threadCount();
   at("count").textContent = `${threads} of ${navigator.hardwareConcurrency || 1}`;
   if (threads === 1 && engine.oneThreadReason() === null) {
     say("threads", "One thread only, and slower than it could be: this browser cannot run WebAssembly threads.");
@@ -78,44 +74,25 @@ async function load() {
   showMemory().catch((error) => { at("memory").textContent = `not measured: ${error.message}`; });
 }
 
-async function write() {
-  const maxTokens = Math.max(1, Number(at("tokens").value) || engine.settings.max_tokens);
-  stopper = new AbortController();
-  at("run").disabled = true;
-  at("stop").disabled = false;
-  at("error").hidden = true;
-  at("answer").textContent = "";
-  enter("writing");
+// `prepare(engine)`: what the page sets up before a visitor can do anything.
+export async function start(makeEngine, prepare) {
   try {
-    const { tokens, perSecond } = await engine.write(at("prompt").value, {
-      maxTokens,
-      chat: at("chat")?.checked ?? false,
-      onText: (piece) => { at("answer").textContent += piece; },
-      signal: stopper.signal,
-    });
-    at("speed").textContent = `${perSecond.toFixed(1)} tokens/s (${tokens} tokens)`;
-    enter("ready");
+    await open(makeEngine, prepare);
   } catch (error) {
-    if (error.name === "AbortError") enter("ready");
-    else fail("The model stopped", error);
-  } finally {
-    at("run").disabled = false;
-    at("stop").disabled = true;
+    fail("The page cannot start", error);
   }
 }
 
-async function start() {
-  const answer = await fetch("model.json");
+async function open(makeEngine, prepare) {
+  // Settings of an earlier version would ask for weights that are no longer there.
+  const answer = await fetch("model.json", { cache: "no-cache" });
   if (!answer.ok) throw new Error(`the server answers ${answer.status} to model.json`);
   const settings = await answer.json();
-  engine = new Engine(settings);
+  engine = makeEngine(settings);
   // For whoever tries the site from outside.
   globalThis.edgec = engine;
   at("runtime").textContent = settings.runtime;
-  at("tokens").value = settings.max_tokens;
-  at("tokens").max = settings.context;
-  at("run").addEventListener("click", write);
-  at("stop").addEventListener("click", () => stopper?.abort());
+  prepare(engine);
   at("load").addEventListener("click", load);
   const obstacle = engine.obstacle();
   if (obstacle !== null) throw new Error(obstacle);
@@ -125,5 +102,3 @@ async function start() {
   at("status").textContent = `${mib(settings.size_bytes)} to load, about ${settings.needed_mib} MiB of memory.`;
   enter("asked");
 }
-
-start().catch((error) => fail("The page cannot start", error));
