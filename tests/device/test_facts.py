@@ -32,6 +32,7 @@ def test_an_orin_nx_with_jetpack_6_2(tmp_path: Path) -> None:
         "driver": "540.4.0",
         "memory_total_mib": 15424,
         "memory_free_mib": 13601,
+        "swap_free_mib": None,
         "gpu_memory_free_mib": None,
         "power_mode": "15W",
     }

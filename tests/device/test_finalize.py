@@ -153,7 +153,7 @@ def test_memory_is_needed_to_build_and_not_for_what_stands(device: Device, tmp_p
     assert not finish(bundle, device, root=root).done
     engine = next(device.shelf.glob("*/engine/llm.engine"))
     engine.write_bytes(b"damaged")
-    with pytest.raises(DeviceError, match="1000 MiB of memory are needed, and 100 MiB are free"):
+    with pytest.raises(DeviceError, match="1000 MiB of memory and swap are needed, and 100 MiB are free"):
         finish(bundle, device, root=root)
 
 

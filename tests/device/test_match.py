@@ -18,7 +18,7 @@ from edgec.errors import DeviceError, ExitCode
 
 GOLDENS = Path(__file__).parent / "goldens"
 RIGHT = Versions("python3", "0.11.0", None)
-PLENTY = Amounts(memory_mib=1000, gpu_memory_mib=None, disk_mib=10)
+PLENTY = Amounts(build_memory_mib=2000, memory_mib=1000, gpu_memory_mib=None, disk_mib=10)
 
 
 def orin(**changes: Any) -> DeviceFacts:
@@ -55,7 +55,7 @@ def test_every_mismatch_is_told_at_once(name: str, root: str, versions: Versions
     smi = "NVIDIA H100 80GB HBM3, 9.0, 81079, 580.95.05\n" if root == "server-h100" else ""
     facts = read_facts(ROOTS / root, Path("/"), lambda: parse_smi(smi))
     facts = facts.model_copy(update={"disk_free_mib": Fact(value=900, found="the disk of /state")})
-    amounts = Amounts(memory_mib=200_000, gpu_memory_mib=90_000, disk_mib=12_000)
+    amounts = Amounts(build_memory_mib=250_000, memory_mib=200_000, gpu_memory_mib=90_000, disk_mib=12_000)
     error = refusal(needing(driver_min="600.10"), facts, versions, amounts)
     assert error.exit_code == ExitCode.PUBLISH == 5
     assert all(diagnostic.hint for diagnostic in error.diagnostics)
@@ -94,7 +94,7 @@ def test_a_newer_driver_is_accepted(driver: str) -> None:
 def test_what_the_bundle_does_not_say_is_not_compared() -> None:
     plan = needing(arch=None, sm=None, l4t=None, jetpack=None, cuda=None, tensorrt=None)
     facts = read_facts(ROOTS / "no-gpu", Path("/"), lambda: None)
-    assert require_match(plan, facts, RIGHT, Amounts(None, None, None)) == ()
+    assert require_match(plan, facts, RIGHT, Amounts(None, None, None, None)) == ()
 
 
 def test_the_tensorrt_of_the_vendors_python_counts_before_the_systems() -> None:
@@ -114,8 +114,12 @@ def test_the_exporters_version_must_be_the_builders(have: str | None, text: str)
 @pytest.mark.parametrize(
     ("amounts", "text"),
     [
-        (Amounts(14_000, None, None), "14000 MiB of memory are needed, and 13601 MiB are free"),
-        (Amounts(None, None, 50_001), "50001 MiB of disk are needed, and 50000 MiB are free (the disk of /state)"),
+        (Amounts(14_000, None, None, None), "14000 MiB of memory and swap are needed, and 13601 MiB are free"),
+        (Amounts(None, 14_000, None, None), "14000 MiB of memory are needed, and 13601 MiB are free"),
+        (
+            Amounts(None, None, None, 50_001),
+            "50001 MiB of disk are needed, and 50000 MiB are free (the disk of /state)",
+        ),
     ],
 )
 def test_too_little_memory_and_disk_are_refused_with_numbers(amounts: Amounts, text: str) -> None:
@@ -147,3 +151,12 @@ def test_a_lower_power_mode_is_a_warning(set_to: str | None, advised: str | None
 )
 def test_versions_are_compared_part_by_part(have: str | None, wanted: str, expected: bool) -> None:
     assert begins_with(have, wanted) is expected
+
+
+def test_what_builds_may_lie_in_swap_and_what_runs_may_not() -> None:
+    facts = orin(memory_free_mib=4000, swap_free_mib=8000)
+    assert require_match(edgellm_plan(), facts, RIGHT, Amounts(12_000, 4000, None, None)) == ()
+    with pytest.raises(DeviceError, match="4001 MiB of memory are needed, and 4000 MiB are free"):
+        require_match(edgellm_plan(), facts, RIGHT, Amounts(12_000, 4001, None, None))
+    with pytest.raises(DeviceError, match="12001 MiB of memory and swap are needed, and 12000 MiB are free"):
+        require_match(edgellm_plan(), facts, RIGHT, Amounts(12_001, 4000, None, None))

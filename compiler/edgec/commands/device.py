@@ -15,6 +15,7 @@ from edgec.device.device_key import device_key, key_path
 from edgec.device.facts import facts_text, read_facts
 from edgec.device.finalize import Bench, finalize
 from edgec.device.summary import finalized_text, receipt_text
+from edgec.errors import InputError
 from edgec.store.paths import config_home, state_home
 
 
@@ -28,6 +29,8 @@ def command() -> None:
 @output_options
 def facts(root: Path, output: Output) -> None:
     """Show what this device is, and how each fact was found."""
+    if not root.is_dir():
+        raise InputError.of("there is no such folder", place=str(root), hint="name the root of a device's file system")
     found = read_facts(root, state_home())
     output.result({"facts": found.model_dump(mode="json")}, facts_text(found))
 

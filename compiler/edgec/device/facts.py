@@ -54,6 +54,7 @@ class DeviceFacts(BaseModel):
     driver: Fact
     memory_total_mib: Fact
     memory_free_mib: Fact
+    swap_free_mib: Fact
     gpu_memory_free_mib: Fact
     disk_free_mib: Fact
     power_mode: Fact
@@ -86,6 +87,7 @@ def read_facts(root: Path, state: Path, probe: GpuProbe = probe_gpu) -> DeviceFa
         driver=_driver(root, gpu),
         memory_total_mib=_meminfo(root, "MemTotal"),
         memory_free_mib=_memory_free(root, running=running),
+        swap_free_mib=_meminfo(root, "SwapFree"),
         gpu_memory_free_mib=_gpu_memory(gpu),
         disk_free_mib=Fact(value=free_bytes(state) >> 20, found=f"the disk of {state}"),
         power_mode=_power(power),
@@ -177,7 +179,11 @@ def _driver(root: Path, gpu: Gpu | None) -> Fact:
 
 def _meminfo(root: Path, name: str) -> Fact:
     found = re.search(rf"^{name}:\s+(\d+) kB", read_text(root / "proc/meminfo") or "", re.M)
-    return _unknown("no /proc/meminfo") if found is None else Fact(value=int(found[1]) >> 10, found="/proc/meminfo")
+    return (
+        _unknown(f"no {name} in /proc/meminfo")
+        if found is None
+        else Fact(value=int(found[1]) >> 10, found="/proc/meminfo")
+    )
 
 
 def _memory_free(root: Path, *, running: bool) -> Fact:

@@ -81,6 +81,8 @@ def finalize(path: Path, *, artifact: str | None, bench: Bench) -> Finalized:
     if bench.root.resolve() != Path("/") and bench.stand_in is None:
         message = "an engine is built for the machine that runs, not for another root"
         raise InputError.of(message, hint="finalize on the device itself; --root is for --stand-in")
+    if not bench.root.is_dir():
+        raise InputError.of("there is no such folder", place=str(bench.root), hint="name the root of a device's files")
     root = engines_root(bench.state, stand_in=bench.stand_in is not None)
     require_writable(root, hint=STATE_HINT)
     with ExitStack() as stack:
@@ -184,13 +186,14 @@ def _plan(opened: Opened, checked: Checked, path: str) -> FinalizePlan:
 
 def _amounts(plan: FinalizePlan, facts: DeviceFacts, place: EnginePlace, model_mib: int) -> Amounts:
     """What must be free to build and prove. A GPU with its own memory needs what the engine takes there."""
-    needs = (plan.requires.build_memory_mib, plan.requires.run_memory_mib)
+    run_mib = plan.requires.run_memory_mib
     own = facts.gpu_memory_free_mib.value is not None
     disk = plan.requires.build_disk_mib
     unpacked = 0 if place.bundle.exists() else model_mib
     return Amounts(
-        memory_mib=needs[0] if own else max((n for n in needs if n is not None), default=None),
-        gpu_memory_mib=needs[1] if own else None,
+        build_memory_mib=plan.requires.build_memory_mib,
+        memory_mib=None if own else run_mib,
+        gpu_memory_mib=run_mib if own else None,
         disk_mib=None if disk is None else disk + unpacked,
     )
 

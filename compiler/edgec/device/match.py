@@ -15,19 +15,27 @@ from edgec.device.packages import parts
 from edgec.device.vendor import PACKAGES, Versions
 from edgec.errors import DeviceError, Diagnostic
 
+_BUILD_HINT = (
+    "the builder needs about as much, an estimate: end other programs, a desktop first, add swap, or build on another "
+    "device with this GPU and more memory"
+)
 _TITLES = {"l4t": "L4T", "jetpack": "JetPack", "cuda": "CUDA", "tensorrt": "TensorRT"}
 
 
 @dataclass(frozen=True)
 class Amounts:
-    """What the rest of the work needs of this device, in MiB. None: the bundle does not say."""
+    """What the rest of the work needs of this device, in MiB. None: the bundle does not say.
 
+    `build_memory_mib` may lie in swap; `memory_mib`, what the engine takes when it runs, may not.
+    """
+
+    build_memory_mib: int | None
     memory_mib: int | None
     gpu_memory_mib: int | None
     disk_mib: int | None
 
 
-NOTHING = Amounts(None, None, None)
+NOTHING = Amounts(None, None, None, None)
 
 
 def require_match(plan: FinalizePlan, facts: DeviceFacts, versions: Versions, amounts: Amounts) -> tuple[str, ...]:
@@ -118,12 +126,8 @@ def _backend(plan: FinalizePlan, versions: Versions) -> Iterator[tuple[str, str]
 
 def _amounts(need: Amounts, facts: DeviceFacts) -> Iterator[tuple[str, str]]:
     for what, need_mib, fact, hint in (
-        (
-            "memory",
-            need.memory_mib,
-            facts.memory_free_mib,
-            "end other programs, a desktop first (swap does not count: what the GPU uses stays in memory)",
-        ),
+        ("memory and swap", need.build_memory_mib, _with_swap(facts), _BUILD_HINT),
+        ("memory", need.memory_mib, facts.memory_free_mib, "end other programs, a desktop first"),
         ("memory of the GPU", need.gpu_memory_mib, facts.gpu_memory_free_mib, "end what else uses the GPU"),
         ("disk", need.disk_mib, facts.disk_free_mib, "free space, or set XDG_STATE_HOME to a larger disk"),
     ):
@@ -140,6 +144,13 @@ def _amounts(need: Amounts, facts: DeviceFacts) -> Iterator[tuple[str, str]]:
                 f"{need_mib} MiB of {what} are needed, and {have} MiB are free ({fact.found})",
                 f"{hint}: {need_mib - have} MiB are missing",
             )
+
+
+def _with_swap(facts: DeviceFacts) -> Fact:
+    free, swap = facts.memory_free_mib, facts.swap_free_mib
+    if not isinstance(free.value, int) or not isinstance(swap.value, int):
+        return free
+    return Fact(value=free.value + swap.value, found=f"{free.found}, swap: {swap.found}")
 
 
 def _power_warnings(need: Requirements, facts: DeviceFacts) -> Iterator[str]:

@@ -24,6 +24,7 @@ from edgec.plan.decoder_shape import engine_shape, longest_context
 from edgec.plan.edgellm import edgellm_backend, finalize_edgellm
 from edgec.plan.engine_limits import wished_limits
 from edgec.plan.engine_model import BackendPlan, EngineArtifact, EngineLimits, EnginePlan, PlannedQuantization
+from edgec.plan.finalize import build_note
 from edgec.plan.fit import predict_fit
 from edgec.plan.model import ArtifactPlan, Fit, Speed
 from edgec.plan.quantized import plan_quantization
@@ -54,10 +55,12 @@ def plan_engine(
         limits = wished_limits(loaded, artifact, index, longest_context(header.config, decoder))
         fit = _fit(target, _with_kv(runtime, artifact), decoder, backend, limits)
         limits, finalize = _finalize(artifact, target, name, backend=backend, limits=limits, fit=fit)
+        summary = _summary(target, name, artifact, decoder, backend=backend, limits=limits, fit=fit)
+        summary = replace(summary, notes=(_NOT_BUILT, build_note(finalize, fit), *summary.notes))
         template = _template(header)
     return EnginePlan(
         name=artifact_name(artifact),
-        summary=_summary(target, name, artifact, decoder, backend=backend, limits=limits, fit=fit),
+        summary=summary,
         numbers=_numbers(loaded, artifact),
         settings=artifact,
         decoder=decoder,
@@ -165,7 +168,7 @@ def _summary(
         bytes_by_type=dict(backend.bytes_by_type),
         fit=fit,
         speeds=(_speed(target, runtime_name, artifact, decoder, backend=backend, limits=limits),),
-        notes=(_NOT_BUILT, *backend.notes),
+        notes=backend.notes,
         is_exact=backend.is_exact and artifact.quantize.tool == "edgec",
     )
 

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from edgec.bundle.finalize_plan import Requirements
+from edgec.bundle.finalize_plan import FinalizePlan, Requirements
 from edgec.plan.model import Fit
 from edgec.target.model import Software, Target
 
 _MIB = 2**20
+
+
+def build_note(plan: FinalizePlan, fit: Fit) -> str:
+    """What building the engine takes of the device, and what to do where it has less."""
+    need = plan.requires
+    if need.build_memory_mib is None:
+        return "what building the engine takes of the device is not known"
+    note = (
+        f"building the engine takes about {need.build_memory_mib} MiB of the device's memory and swap, and "
+        f"{need.build_disk_mib} MiB of its disk (an estimate, not measured)"
+    )
+    lack_mib = need.build_memory_mib - int(fit.available_mib)
+    if lack_mib <= 0:
+        return note
+    return (
+        f"{note}: {lack_mib} MiB more than its memory has; add swap, or build on one with the same GPU and more memory"
+    )
 
 
 def requirements(
