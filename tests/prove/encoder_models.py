@@ -50,7 +50,7 @@ def write_encoder(folder: Path, lines: list[str], *, reranks: bool = False, posi
     tensors = dict(_tensors(rng, tokenizer.get_vocab_size(), positions))
     if reranks:
         tensors = _reranker_tensors(rng, tensors)
-    _save_tensors(folder / "model.safetensors", tensors)
+    save_tensors(folder / "model.safetensors", tensors)
     return folder
 
 
@@ -114,7 +114,8 @@ def _reranker_tensors(
     return tensors
 
 
-def _save_tensors(path: Path, tensors: dict[str, NDArray[np.float32]]) -> None:
+def save_tensors(path: Path, tensors: dict[str, NDArray[np.float32]]) -> None:
+    """A safetensors file of float32."""
     header: dict[str, Any] = {}
     offset = 0
     for name, values in tensors.items():
