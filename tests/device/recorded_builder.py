@@ -123,6 +123,8 @@ def _edgellm(arguments: list[str], mode: str) -> int:
         config["edgellm_version"] = "0.6.0"
     if mode != "no config":
         (given.engine_dir / "config.json").write_text(json.dumps(config))
+    if mode == "leaves a pipe":
+        os.mkfifo(given.engine_dir / "pipe")
     if mode == "tokenizer is a link":
         (given.engine_dir / "tokenizer.json").symlink_to(given.onnx_dir / "tokenizer.json")
     else:

@@ -33,6 +33,11 @@ def test_a_builder_whose_child_was_killed_needs_more_memory(bundle: Path, device
     assert "give it more memory" in (caught.value.diagnostics[0].hint or "")
 
 
+def test_a_pipe_among_the_engines_files_is_told_and_not_read(bundle: Path, device: Device) -> None:
+    with pytest.raises(DeviceError, match="`pipe` is no plain file"):
+        finish(bundle, device, "leaves a pipe")
+
+
 def test_a_refused_bundle_leaves_nothing_unpacked(device: Device, tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path)
     blob = max((bundle / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)

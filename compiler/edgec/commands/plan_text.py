@@ -54,6 +54,11 @@ def _action(action: Action, *, runs: bool) -> str:
     return f"{state} {action.name}: {action.reason}{size}{download}{memory}{tools}"
 
 
+def _three(value: float) -> str:
+    """Three digits that count: a prediction has no more."""
+    return f"{float(f'{value:.3g}'):g}"
+
+
 def _artifact(summary: ArtifactPlan) -> list[str]:
     fit = summary.fit
     how = "exactly" if summary.is_exact else "at most"
@@ -68,7 +73,7 @@ def _artifact(summary: ArtifactPlan) -> list[str]:
         lines.append(f"  advice     {fit.advice}")
     for speed in summary.speeds:
         lines.append(
-            f"  speed      {speed.low_tok_s:.1f} to {speed.high_tok_s:.1f} tokens/s with {speed.runtime} "
+            f"  speed      {_three(speed.low_tok_s)} to {_three(speed.high_tok_s)} tokens/s of one sequence, {speed.runtime} "
             f"({speed.confidence}; {speed.provenance})"
         )
         if speed.requires:

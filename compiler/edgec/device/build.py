@@ -107,9 +107,10 @@ def output_problems(build: Build, out: Path) -> list[str]:
         elif (size_bytes := path.stat().st_size) < output.min_bytes:
             what = "is empty" if size_bytes == 0 else f"has {size_bytes} bytes, less than {output.min_bytes}"
             found.append(f"`{output.path}` {what}")
-    # Its target may go, as the model's folder does after the proof.
-    links = (path for path in sorted(out.rglob("*")) if path.is_symlink())
-    found += [f"`{path.relative_to(out)}` is a link, and no file of its own" for path in links]
+    # A link's target may go, as the model's folder does after the proof; reading a pipe or a device may never end.
+    strange = [p for p in sorted(out.rglob("*")) if p.is_symlink() or not (p.is_file() or p.is_dir())]
+    kinds = {path: "a link" if path.is_symlink() else "no plain file" for path in strange}
+    found += [f"`{path.relative_to(out)}` is {kind}, and no file of its own" for path, kind in kinds.items()]
     for fact in build.facts:
         with contextlib.suppress(FileNotFoundError):
             value = _value(out / fact.path, fact.keys)
