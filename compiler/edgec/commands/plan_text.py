@@ -73,8 +73,8 @@ def _artifact(summary: ArtifactPlan) -> list[str]:
         lines.append(f"  advice     {fit.advice}")
     for speed in summary.speeds:
         lines.append(
-            f"  speed      {_three(speed.low_tok_s)} to {_three(speed.high_tok_s)} tokens/s of one sequence, {speed.runtime} "
-            f"({speed.confidence}; {speed.provenance})"
+            f"  speed      {_three(speed.low_tok_s)} to {_three(speed.high_tok_s)} tokens/s of one sequence, "
+            f"{speed.runtime} ({speed.confidence}; {speed.provenance})"
         )
         if speed.requires:
             lines.append(f"             needs {speed.requires}")
