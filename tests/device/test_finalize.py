@@ -249,15 +249,27 @@ def test_an_engine_that_was_changed_is_built_again(bundle: Path, device: Device)
     again = finish(bundle, device)
     assert (again.done, again.place.key) == (True, first.place.key)
     assert file_digests(again.place.engine)["llm.engine"]["digest"] == first.receipt.engine["llm.engine"].digest
-    assert (
-        "the engine, its receipt or this device's key was changed after the proof; it is built again" in device.notes()
-    )
+    assert "the engine was changed after it was proven; it is built again" in device.notes()
 
 
 def test_a_receipt_that_was_changed_is_not_believed(bundle: Path, device: Device) -> None:
     first = finish(bundle, device)
     first.place.receipt.write_bytes(first.place.receipt.read_bytes().replace(b"0", b"1"))
+    device.events.clear()
+    again = finish(bundle, device)
+    assert again.done
+    # It takes hours to build, and nothing is wrong with it.
+    assert [e.kind for e in device.events if type(e).__name__ == "ActionStarted"] == ["unpack", "prove"]
+    assert again.receipt.engine == first.receipt.engine
+    assert not finish(bundle, device).done
+
+
+def test_a_new_device_key_means_a_new_receipt_and_no_new_engine(bundle: Path, device: Device) -> None:
+    finish(bundle, device)
+    shutil.rmtree(device.folder / "config" / "device")
+    device.events.clear()
     assert finish(bundle, device).done
+    assert [e.kind for e in device.events if type(e).__name__ == "ActionStarted"] == ["unpack", "prove"]
 
 
 def test_a_model_that_is_needed_at_run_time_stays_and_is_watched(device: Device, tmp_path: Path) -> None:

@@ -60,7 +60,9 @@ class Work:
         if (standing := self._standing(journal)) is not None:
             return standing, self._bring_back()
         if not self._may_activate(journal):
-            if not self._is_built(journal):
+            if self._holds_engine(journal):
+                self._take_back(journal)
+            elif not self._is_built(journal):
                 self._make(journal)
             self._prove(journal)
         self._activate(journal)
@@ -76,14 +78,17 @@ class Work:
         last = journal.last
         if last is None or last.state != "active":
             return None
+        if not self._holds_engine(journal):
+            self.report(Note("the engine was changed after it was proven; it is built again", "warning"))
+            return None
         receipt = self._receipt_of(journal.data("proven"))
-        if receipt is None or not holds(self.place.engine, journal.data("built").get("files", {})):
-            why = "the engine, its receipt or this device's key was changed after the proof; it is built again"
+        if receipt is None:
+            why = "the receipt does not verify with this device's key; the engine is proven again"
             self.report(Note(why, "warning"))
             return None
         if self.plan.model_at_run_time and not still_unpacked(self.place.bundle, self.needed):
             self.report(
-                Note("the model's files were changed; they are unpacked and the engine is built again", "warning")
+                Note("the model's files were changed; they are unpacked and the engine is proven again", "warning")
             )
             return None
         return receipt
@@ -96,6 +101,11 @@ class Work:
         if not self.plan.model_at_run_time:
             shutil.rmtree(self.place.bundle, ignore_errors=True)
         return is_other
+
+    def _holds_engine(self, journal: Journal) -> bool:
+        """Whether an engine was in use here, and its files are those that were built."""
+        was_active = journal.last is not None and journal.last.state == "active"
+        return was_active and holds(self.place.engine, journal.data("built").get("files", {}))
 
     def _may_activate(self, journal: Journal) -> bool:
         """Whether only the change to the proven engine is left, which a power loss may have interrupted anywhere."""
@@ -129,8 +139,7 @@ class Work:
         require_amounts(self.amounts, self.facts)
         if not self._is_unpacked():
             journal.reach("verified", {"manifest": self.bundle.manifest_digest})
-            with self._action(ACTION, "unpack", "the engine is built from it"):
-                unpack_needed(self.opened, self.checked, self.needed, self.place.bundle, self.report)
+            self._unpack("the engine is built from it")
         journal.reach("unpacked")
         journal.reach("building", {"started": _now()})
         with explained(self.place.folder):
@@ -152,6 +161,20 @@ class Work:
                 files = file_digests(self.place.fresh)
         record = BuildRecord(command=facts.command, wall_s=round(facts.wall_s, 3), oom_kills=facts.oom_kills)
         journal.reach("built", {"files": files, "build": record.model_dump(mode="json")})
+
+    def _take_back(self, journal: Journal) -> None:
+        """Makes the engine in use one that is to be proven again. It stays in use: both have the same files."""
+        with explained(self.place.folder):
+            if self.place.fresh.exists():
+                shutil.rmtree(self.place.fresh)
+            shutil.copytree(self.place.engine, self.place.fresh, copy_function=os.link)
+        if not self._is_unpacked():
+            self._unpack("the engine is proven with it")
+        journal.reach("built", journal.data("built"))
+
+    def _unpack(self, reason: str) -> None:
+        with self._action(ACTION, "unpack", reason):
+            unpack_needed(self.opened, self.checked, self.needed, self.place.bundle, self.report)
 
     def _prove(self, journal: Journal) -> None:
         reference = read_device_reference(self.place.bundle / self.plan.proof.reference)
