@@ -23,6 +23,7 @@ _PROCESSORS = {"nehalem": ("", ["xmm"]), "haswell": ("+avx2,+bmi,+bmi2,+f16c,+fm
 needs_x86_64 = pytest.mark.skipif(platform.machine() not in {"x86_64", "AMD64"}, reason="needs an x86-64 processor")
 emulated_only = [
     pytest.mark.aarch64,
+    pytest.mark.heavy("aarch64-kernels"),
     pytest.mark.skipif(
         "aarch64" not in os.environ.get("EDGEC_REQUIRE", "").split(),
         reason="takes minutes: EDGEC_REQUIRE=aarch64 asks for it",
