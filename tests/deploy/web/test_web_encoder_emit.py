@@ -138,7 +138,8 @@ def test_every_character_is_tokenized_as_by_the_source(
         (tmp_path / name).write_text(text, encoding="utf-8")
     (package,) = (r for r in locked_runtimes("onnx") if r.folder == "tokenizers")
     subprocess.run(["npm", "pack", package.spec, "--ignore-scripts", "--loglevel=error"], cwd=tmp_path, check=True)
-    shutil.unpack_archive(tmp_path / package.tarball, tmp_path / "unpacked", format="gztar", filter="data")
+    (tmp_path / "unpacked").mkdir()
+    subprocess.run(["tar", "-xzf", package.tarball, "-C", "unpacked"], cwd=tmp_path, check=True)
     for file in package.files:
         (tmp_path / "tokenizers").mkdir(exist_ok=True)
         shutil.copy(tmp_path / "unpacked" / file.member, tmp_path / "tokenizers" / file.file)
