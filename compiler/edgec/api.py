@@ -15,7 +15,7 @@ from edgec.build.built import Built, built_from, standing_facts
 from edgec.build.bundle_step import run_bundle
 from edgec.build.doctor import Finding, examine
 from edgec.build.run import Runner
-from edgec.build.signers import TO_BE_MADE, BuildKeys, build_keys, planned_signers
+from edgec.build.signers import TO_BE_MADE, BuildKeys, build_keys, planned_signers, require_room_for_keys
 from edgec.bundle.keyring import trusted_keys
 from edgec.device.facts import DeviceFacts, read_facts
 from edgec.device.finalize import Bench, Finalized, finalize
@@ -143,6 +143,7 @@ def build(
     name = bundle_name(loaded, target)
     tar = folder / f"{name}.tar" if archive else None
     signer, dify_signer = planned_signers(loaded, shop.config, shop.env)
+    require_room_for_keys(shop.config, signer, dify_signer)
     source = _digested(loaded, target, signer, shop)
     if TO_BE_MADE in (signer, dify_signer):
         # A mistake that planning finds comes before a key that nobody asked for.

@@ -43,6 +43,14 @@ def planned_signers(loaded: LoadedRecipe, config: Path, env: Mapping[str, str]) 
     return signer, TO_BE_MADE if dify is None else Signer(dify[0].public.fingerprint, dify[1])
 
 
+def require_room_for_keys(config: Path, signer: Signer, dify_signer: Signer | None) -> None:
+    """Raises ToolError where a key is to be made and its folder cannot be written to; makes nothing."""
+    if signer == TO_BE_MADE:
+        require_writable(keys_folder(config), hint=CONFIG_HINT)
+    if dify_signer == TO_BE_MADE:
+        require_writable(dify_keys_folder(config), hint=CONFIG_HINT)
+
+
 def build_keys(loaded: LoadedRecipe, config: Path, env: Mapping[str, str], report: Reporter) -> BuildKeys:
     """The keys of a build; makes the development keys that it lacks.
 
@@ -50,14 +58,12 @@ def build_keys(loaded: LoadedRecipe, config: Path, env: Mapping[str, str], repor
     """
     found = find_signing_key(config, _bundle_key(loaded), env, report=report)
     if found is None:
-        require_writable(keys_folder(config), hint=CONFIG_HINT)
         found = default_signing_key(config, _bundle_key(loaded), env, report=report)
     signer = Signer(found[0].public.fingerprint, found[1])
     if loaded.recipe.package.dify is None:
         return BuildKeys(found[0], signer, None, None)
     dify = find_dify_key(config, _dify_key(loaded), env, report=report)
     if dify is None:
-        require_writable(dify_keys_folder(config), hint=CONFIG_HINT)
         dify = default_dify_key(config, _dify_key(loaded), env, report=report)
     return BuildKeys(found[0], signer, dify[0], Signer(dify[0].public.fingerprint, dify[1]))
 
