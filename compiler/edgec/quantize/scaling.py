@@ -25,9 +25,6 @@ _WIDEST = np.float32(2**10)
 _TINY = np.float32(1e-8)
 INT8_HIGHEST = np.float32(127)
 
-# Takes candidate scales; gives what the stage's outputs then differ, for one matrix.
-_Loss = Callable[[Floats, Floats], float]
-
 
 def awq_scales(
     matrices: Sequence[Floats], inputs: InputStatistics, group_size: int, shared: NDArray[np.int64] | None
@@ -39,11 +36,16 @@ def awq_scales(
     weight = _weight_share(matrices, group_size)
     x = _condensed(inputs.sample)
 
-    def loss(matrix: Floats, scales: Floats) -> float:
-        rounded = round_plain(matrix * scales, group_size).values()
-        return _difference(x, matrix - rounded / scales)
+    powers = [max(_difference(x, matrix), float(_TINY)) for matrix in matrices]
 
-    return _best(_candidates(inputs.mean, weight, shared), matrices, [_power(x, m) for m in matrices], loss)
+    def cost(scales: Floats) -> float:
+        total = 0.0
+        for matrix, power in zip(matrices, powers, strict=True):
+            rounded = round_plain(matrix * scales, group_size).values()
+            total += _difference(x, matrix - rounded / scales) / power
+        return total
+
+    return _best(_candidates(inputs.mean, weight, shared), cost)
 
 
 def smooth_scales(
@@ -52,15 +54,21 @@ def smooth_scales(
     """SmoothQuant's scales (inputs,). `greatest`: greatest magnitude of the weights per input channel."""
     x = inputs.sample
 
-    def loss(matrix: Floats, scales: Floats) -> float:
-        step = smooth_input_scale(inputs, scales)
-        rounded_x = round_input(x / scales, step)
-        codes, steps = round_channels(matrix * scales)
-        error = x @ matrix.T - rounded_x @ (codes * steps).T
-        return float(np.vdot(error, error))
+    # The same for every candidate.
+    outputs = [x @ matrix.T for matrix in matrices]
+    powers = [max(_power(out), float(_TINY)) for out in outputs]
 
-    candidates = _smooth_candidates(inputs.greatest, greatest, shared)
-    return _best(candidates, matrices, [_power(x, m) for m in matrices], loss)
+    def cost(scales: Floats) -> float:
+        rounded_x = round_input(x / scales, smooth_input_scale(inputs, scales))
+        total = 0.0
+        for matrix, out, power in zip(matrices, outputs, powers, strict=True):
+            codes, steps = round_channels(matrix * scales)
+            error = rounded_x @ (codes * steps).T
+            error -= out
+            total += _power(error) / power
+        return total
+
+    return _best(_smooth_candidates(inputs.greatest, greatest, shared), cost)
 
 
 def smooth_input_scale(inputs: InputStatistics, scales: Floats) -> np.float32:
@@ -84,13 +92,13 @@ def round_channels(matrix: Floats) -> tuple[NDArray[np.int8], Floats]:
     return np.clip(np.rint(matrix / steps), -127, 127).astype(np.int8), steps
 
 
-def _best(candidates: Iterator[Floats], matrices: Sequence[Floats], powers: Sequence[float], loss: _Loss) -> Floats:
-    """The candidate with the least relative error, summed over the matrices; the first of equals."""
+def _best(candidates: Iterator[Floats], cost: Callable[[Floats], float]) -> Floats:
+    """The candidate of the least cost, the relative error summed over the matrices; the first of equals."""
     found, least = None, np.inf
     for scales in candidates:
-        cost = sum(loss(m, scales) / p for m, p in zip(matrices, powers, strict=True))
-        if found is None or cost < least:
-            found, least = scales, cost
+        error = cost(scales)
+        if found is None or error < least:
+            found, least = scales, error
     if found is None:
         raise ValueError("no candidates")
     return found
@@ -153,9 +161,8 @@ def _condensed(x: Floats) -> Floats:
 
 
 def _difference(x: Floats, error: Floats) -> float:
-    out = x @ error.T
-    return float(np.vdot(out, out))
+    return _power(x @ error.T)
 
 
-def _power(x: Floats, matrix: Floats) -> float:
-    return max(_difference(x, matrix), float(_TINY))
+def _power(values: Floats) -> float:
+    return float(np.vdot(values, values))
