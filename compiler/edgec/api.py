@@ -12,10 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgec.build.built import Built, built_from, standing_facts
-from edgec.build.bundle_step import run_bundle
 from edgec.build.doctor import Finding, examine
-from edgec.build.run import Runner
-from edgec.build.signers import TO_BE_MADE, BuildKeys, build_keys, planned_signers, require_room_for_keys
+from edgec.build.signers import BuildKeys, build_keys, find_keys, planned_signers, require_room_for_keys
 from edgec.bundle.keyring import trusted_keys
 from edgec.device.facts import DeviceFacts, read_facts
 from edgec.device.finalize import Bench, Finalized, finalize
@@ -142,13 +140,16 @@ def build(
     require_writable(shop.cache, hint=CACHE_HINT)
     name = bundle_name(loaded, target)
     tar = folder / f"{name}.tar" if archive else None
-    signer, dify_signer = planned_signers(loaded, shop.config, shop.env)
-    require_room_for_keys(shop.config, signer, dify_signer)
-    source = _digested(loaded, target, signer, shop)
-    if TO_BE_MADE in (signer, dify_signer):
+    keys = find_keys(loaded, shop.config, shop.env, shop.report)
+    if keys is None:
+        signer, dify_signer = planned_signers(loaded, shop.config, shop.env)
+        require_room_for_keys(shop.config, signer, dify_signer)
+        source = _digested(loaded, target, signer, shop)
         # A mistake that planning finds comes before a key that nobody asked for.
         refuse_misfits(make_plan(loaded, target, source, shop.store, bundle_stands=False, signer=signer))
-    keys = build_keys(loaded, shop.config, shop.env, shop.report)
+        keys = build_keys(loaded, shop.config, shop.env, shop.report)
+    else:
+        source = _digested(loaded, target, keys.signer, shop)
     # Nothing changed: said without reading a vocabulary of 150000 tokens.
     fingerprint = build_fingerprint(loaded, target, source, (keys.signer, keys.dify_signer), shop.digests)
     facts = standing_facts(shop.standing, folder / name, tar, fingerprint)
@@ -156,6 +157,10 @@ def build(
         shop.report(ActionFinished("bundle", "bundle", cached=True, wall_s=0.0))
         built = built_from(facts, folder / name, tar, cached=True, wall_s=time.monotonic() - started)
         return _with_engines(built, keys, shop, bench)
+    # A build with nothing to do needs none of the steps, whose import would be a fifth of its time.
+    from edgec.build.bundle_step import run_bundle  # noqa: PLC0415
+    from edgec.build.run import Runner  # noqa: PLC0415
+
     made = make_plan(
         loaded, target, source, shop.store, bundle_stands=False, signer=keys.signer, dify_signer=keys.dify_signer
     )

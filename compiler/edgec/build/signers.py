@@ -7,14 +7,14 @@ that its recipe is sound.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgec.bundle.keyfile import SigningKey
 from edgec.bundle.keyring import default_signing_key, find_signing_key, keys_folder
 from edgec.deploy.dify.keyring import default_dify_key, dify_keys_folder, find_dify_key
 from edgec.deploy.dify.keys import DifySigningKey
-from edgec.events import Reporter
+from edgec.events import Event, Reporter
 from edgec.plan.plan import Signer
 from edgec.recipe.load import LoadedRecipe
 from edgec.store.atomic import require_writable
@@ -41,6 +41,23 @@ def planned_signers(loaded: LoadedRecipe, config: Path, env: Mapping[str, str]) 
         return signer, None
     dify = find_dify_key(config, _dify_key(loaded), env)
     return signer, TO_BE_MADE if dify is None else Signer(dify[0].public.fingerprint, dify[1])
+
+
+def find_keys(loaded: LoadedRecipe, config: Path, env: Mapping[str, str], report: Reporter) -> BuildKeys | None:
+    """The keys of a build, None where one is still to be made. Raises InputError for a key that cannot be used."""
+    said: list[Event] = []
+    found = find_signing_key(config, _bundle_key(loaded), env, report=said.append)
+    if found is None:
+        return None
+    keys = BuildKeys(found[0], Signer(found[0].public.fingerprint, found[1]), None, None)
+    if loaded.recipe.package.dify is not None:
+        dify = find_dify_key(config, _dify_key(loaded), env, report=said.append)
+        if dify is None:
+            return None
+        keys = replace(keys, dify=dify[0], dify_signer=Signer(dify[0].public.fingerprint, dify[1]))
+    for event in said:
+        report(event)
+    return keys
 
 
 def require_room_for_keys(config: Path, signer: Signer, dify_signer: Signer | None) -> None:
