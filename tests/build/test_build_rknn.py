@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 from edgec.errors import ToolError
 from edgec.events import silent
+from edgec.formats.candidates import Demand
 from edgec.formats.rknn import run
 from edgec.formats.rknn.layout import plan_layout
 from edgec.toolchain.environments import find_toolchain, install, run_json
@@ -173,7 +174,7 @@ def test_a_graph_that_is_none_is_an_error_with_the_log(toolchains_root: Path, tm
         run.compile_rknn(
             environment, tmp_path / "graph.onnx", run.EncoderInput(16, 0, "mean", 8),
             plan_layout(embeddings=1, others=1, layers=1, scheme="fp16"), tmp_path / "out",
-            demand=run.Demand(0.9, 0.9), texts=run.Texts([], [], [[1]]), memory_mib=64, report=silent,
+            demand=Demand(0.9, 0.9), texts=run.Texts([], [], [[1]]), memory_mib=64, report=silent,
             logs=tmp_path / "logs",
         )  # fmt: skip
     assert "rknn-fp16-fp16.log" in (caught.value.diagnostics[0].hint or "")

@@ -9,9 +9,10 @@ from typing import Any
 from edgec.build.context import StepContext
 from edgec.build.proofs import PROOF_FILE, refuse_failed
 from edgec.documents.canonical import canonical_json
+from edgec.formats.candidates import Demand
 from edgec.formats.onnx.encoder import token_ids
 from edgec.formats.onnx.layout import MODEL_FILE
-from edgec.formats.onnx.run import TOOLCHAIN, Demand, export_encoder, quantize_encoder
+from edgec.formats.onnx.run import TOOLCHAIN, export_encoder, quantize_encoder
 from edgec.plan.model import Action
 from edgec.plan.onnx import OnnxPlan, evenly, usable_lines
 from edgec.plan.onnx_actions import EXPORT_ACTION

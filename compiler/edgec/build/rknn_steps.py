@@ -7,13 +7,13 @@ from dataclasses import asdict
 from edgec.build.context import StepContext
 from edgec.build.proofs import PROOF_FILE, refuse_failed
 from edgec.documents.canonical import canonical_json
+from edgec.formats.candidates import Demand
 from edgec.formats.onnx.encoder import token_ids
 from edgec.formats.onnx.layout import MODEL_FILE
 from edgec.formats.onnx.run import TOOLCHAIN as EXPORTER
 from edgec.formats.rknn.run import (
     TOOLCHAIN,
     VECTORS_FILE,
-    Demand,
     EncoderInput,
     Texts,
     build_memory_mib,

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from edgec.errors import ProofError
-from edgec.formats.onnx.run import Candidate, Demand, choose
+from edgec.formats.candidates import Candidate, Demand
+from edgec.formats.onnx.run import choose
 
 DEMAND = Demand(mean_cosine=0.99, min_cosine=0.97)
 LOG = Path("onnx-quantize.log")

@@ -13,6 +13,7 @@ from encoder_models import write_encoder
 
 from edgec.errors import EdgecError, ProofError, ToolError
 from edgec.events import silent
+from edgec.formats.candidates import Demand
 from edgec.formats.onnx import run
 from edgec.formats.onnx.encoder import read_encoder
 from edgec.formats.onnx.layout import plan_layout
@@ -123,5 +124,5 @@ def quantize(environment: Environment, tmp_path: Path, code: str) -> None:
     graph.write_bytes(b"graph")
     run.quantize_encoder(
         environment, graph, encoder, plan_layout(encoder, "int8_fine"), tmp_path / "out",
-        demand=run.Demand(0.99, 0.97), texts=[], report=silent, log=tmp_path / "log", script=script_of(tmp_path, code),
+        demand=Demand(0.99, 0.97), texts=[], report=silent, log=tmp_path / "log", script=script_of(tmp_path, code),
     )  # fmt: skip

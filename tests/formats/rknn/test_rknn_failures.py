@@ -13,6 +13,7 @@ from rknn_files import description, rknn_bytes
 
 from edgec.errors import EdgecError, ProofError, ToolError
 from edgec.events import Event, Note, silent
+from edgec.formats.candidates import Demand
 from edgec.formats.rknn import run
 from edgec.formats.rknn.layout import plan_layout
 from edgec.toolchain.environments import Environment, find_toolchain
@@ -63,7 +64,7 @@ def compiled(
     return run.compile_rknn(
         environment, tmp_path / "graph.onnx", run.EncoderInput(16, 0, "mean", 8),
         plan_layout(embeddings=100, others=100, layers=1, scheme=scheme), tmp_path / "out",
-        demand=run.Demand(0.99, 0.97), texts=run.Texts([], [], [[1, 2]]), memory_mib=64,
+        demand=Demand(0.99, 0.97), texts=run.Texts([], [], [[1, 2]]), memory_mib=64,
         report=silent if events is None else events.append, logs=tmp_path / "logs", script=script, timeout_s=timeout_s,
     )  # fmt: skip
 

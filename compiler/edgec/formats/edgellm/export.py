@@ -6,10 +6,8 @@ by weight before it moves; no exit code is believed.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from edgec.formats.edgellm.layout import EdgeLlmLayout
 from edgec.formats.edgellm.onnx_file import DATA_FILE, damaged
 from edgec.formats.edgellm.staging import refuse_asymmetric, stage
 from edgec.formats.edgellm.structure import StructureFacts, check_structure
+from edgec.formats.tool_files import scratch_in
 from edgec.source.model import Checkpoint
 from edgec.store.atomic import explained, free_bytes, fsync_folder
 from edgec.toolchain.environments import Environment, run_json
@@ -64,7 +63,8 @@ def export_edgellm(
     """
     _refuse_other_version(environment, layout)
     refuse_asymmetric(checkpoint)
-    with _scratch(out, layout) as scratch:
+    with scratch_in(out, _SCRATCH) as scratch:
+        _refuse_small_disk(out, layout)
         staged, made = scratch / "checkpoint", scratch / "made"
         stage(checkpoint, layout, staged)
         made.mkdir()
@@ -95,26 +95,14 @@ def _refuse_other_version(environment: Environment, layout: EdgeLlmLayout) -> No
         )
 
 
-@contextlib.contextmanager
-def _scratch(out: Path, layout: EdgeLlmLayout) -> Iterator[Path]:
-    """A folder inside `out` for the time of the export; what a killed one left is removed."""
-    scratch = out / _SCRATCH
-    with explained(out):
-        out.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir()
+def _refuse_small_disk(out: Path, layout: EdgeLlmLayout) -> None:
     free = free_bytes(out)
     if free < layout.scratch_bytes:
-        scratch.rmdir()
         raise ToolError.of(
             f"the export needs {layout.scratch_bytes >> 20} MiB of disk, and {free >> 20} MiB are free",
             hint="free space (`edgec clean` empties the store), or set EDGEC_CACHE to a larger disk",
             place=str(out),
         )
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _files(made: Path, layout: EdgeLlmLayout, log: Path) -> tuple[str, ...]:

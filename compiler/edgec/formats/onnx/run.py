@@ -7,8 +7,6 @@ killed run left is removed by the next.
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,11 +14,12 @@ from typing import Any
 
 from edgec.errors import ProofError, ToolError
 from edgec.events import Reporter
+from edgec.formats.candidates import Candidate, Demand
 from edgec.formats.onnx.encoder import Encoder
 from edgec.formats.onnx.layout import MODEL_FILE, OPSET, OnnxLayout
 from edgec.formats.onnx.routes import SAME_SIZE, Route
+from edgec.formats.tool_files import keep, require_file, scratch_in
 from edgec.source.model import Checkpoint
-from edgec.store.atomic import explained, fsync_folder
 from edgec.toolchain.cores import usable_cores
 from edgec.toolchain.environments import Environment, run_json
 
@@ -52,38 +51,6 @@ class Exported:
     peak_mib: int
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """What came of one route on the calibration text; `failed`: why nothing came of it.
-
-    Cosines are with the float32 graph, None where there was no text; `time_share`: of the float32 graph's CPU time.
-    """
-
-    name: str
-    title: str
-    size_bytes: int = 0
-    mean_cosine: float | None = None
-    min_cosine: float | None = None
-    time_share: float | None = None
-    failed: str | None = None
-
-
-@dataclass(frozen=True)
-class Demand:
-    """Cosines that a candidate must reach."""
-
-    mean_cosine: float
-    min_cosine: float
-
-    def met_by(self, candidate: Candidate) -> bool:
-        """Whether the candidate is good enough; one that was not compared is, the proof will tell."""
-        if candidate.failed is not None:
-            return False
-        if candidate.mean_cosine is None or candidate.min_cosine is None:
-            return True
-        return candidate.mean_cosine >= self.mean_cosine and candidate.min_cosine >= self.min_cosine
-
-
 def export_memory_mib(float_bytes: int) -> int:
     """What the export needs."""
     return _EXPORT_MIB + (_EXPORT_COPIES * float_bytes >> 20)
@@ -106,7 +73,7 @@ def export_encoder(
     script: Path = EXPORT_SCRIPT,
 ) -> Exported:
     """Writes `model.onnx` into the folder `out`. Raises ToolError: died, hung, or another graph than an encoder's."""
-    with _scratch(out) as scratch:
+    with scratch_in(out, _SCRATCH) as scratch:
         made = scratch / MODEL_FILE
         request = {
             "checkpoint": str(checkpoint.root.resolve()),
@@ -121,13 +88,13 @@ def export_encoder(
         answer = run_json(
             environment, script, request, timeout_s=_TIMEOUT_S, log=log, memory_mib=memory_mib, env=_ENV, report=report
         )
-        _require_file(made, layout.float_bytes, "Optimum's export", log)
+        require_file(made, "Optimum's export", log, most_bytes=layout.float_bytes)
         with _answer_of(script, log):
             exported = Exported(
                 tuple(answer["inputs"]), float(answer["max_difference"]), answer["versions"], int(answer["peak_mib"])
             )
             _require_encoder(answer, exported, log)
-        _keep(made, out / MODEL_FILE)
+        keep(made, out / MODEL_FILE)
     return exported
 
 
@@ -166,7 +133,7 @@ def quantize_encoder(
     judges. Raises ToolError: died, hung, wrote what it must not; ProofError: no route is good enough.
     """
     routes, has_choice = layout.routes, len(layout.routes) > 1
-    with _scratch(out) as scratch:
+    with scratch_in(out, _SCRATCH) as scratch:
         request = {
             "model": str(graph.resolve()),
             "scratch": str(scratch.resolve()),
@@ -189,8 +156,8 @@ def quantize_encoder(
             tried = _candidates(answer["candidates"], routes)
         chosen = choose(tried, demand, log)
         made = scratch / f"{chosen.name}.onnx"
-        _require_file(made, layout.size_bytes, chosen.title, log)
-        _keep(made, out / layout.file)
+        require_file(made, chosen.title, log, most_bytes=layout.size_bytes)
+        keep(made, out / layout.file)
     return chosen, tried
 
 
@@ -208,38 +175,10 @@ def choose(tried: Sequence[Candidate], demand: Demand, log: Path) -> Candidate:
     """
     good = [c for c in tried if demand.met_by(c)]
     if not good:
-        asked = f"a mean cosine of {demand.mean_cosine:g} and a smallest of {demand.min_cosine:g}"
-        numbers = "; ".join(as_text(c) for c in tried)
-        raise ProofError.of(
-            f"no route of {len(tried)} reaches {asked} on the calibration text: {numbers}",
-            hint=f"lower prove.min_cosine, or use `scheme: fp32`; the log is {log}",
-        )
+        raise demand.missed_by(tried, f"lower prove.min_cosine, or use `scheme: fp32`; the log is {log}")
     smallest = min(c.size_bytes for c in good)
     near = [c for c in good if c.size_bytes <= smallest * (1 + SAME_SIZE)]
     return max(near, key=lambda c: (c.mean_cosine or 0.0, -c.size_bytes))
-
-
-def as_text(candidate: Candidate) -> str:
-    """One candidate for people."""
-    if candidate.failed is not None:
-        return f"{candidate.name} failed ({candidate.failed})"
-    size = f"{candidate.name} {candidate.size_bytes / 1e6:.1f} MB"
-    if candidate.mean_cosine is None:
-        return size
-    return f"{size}, mean {candidate.mean_cosine:.4f}, smallest {candidate.min_cosine:.4f}"
-
-
-@contextlib.contextmanager
-def _scratch(out: Path) -> Iterator[Path]:
-    scratch = out / _SCRATCH
-    with explained(out):
-        out.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir()
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -250,20 +189,3 @@ def _answer_of(script: Path, log: Path) -> Iterator[None]:
         raise ToolError.of(
             f"{script.name} gave an answer of another form: {error!r}", hint=f"the whole output is in {log}"
         ) from error
-
-
-def _require_file(path: Path, most_bytes: int, what: str, log: Path) -> None:
-    hint = f"the whole output is in {log}"
-    if path.is_symlink() or not path.is_file():
-        raise ToolError.of(f"{what} ended without a model file", hint=hint)
-    size = path.stat().st_size
-    if not 0 < size <= most_bytes:
-        raise ToolError.of(f"{what} made a file of {size} bytes, and at most {most_bytes} were planned", hint=hint)
-
-
-def _keep(made: Path, final: Path) -> None:
-    with explained(final):
-        with made.open("rb+") as file:
-            os.fsync(file.fileno())
-        made.replace(final)
-        fsync_folder(final.parent)

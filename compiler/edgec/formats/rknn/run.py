@@ -7,19 +7,18 @@ read and must be of the planned chip and shapes; what a killed run left is remov
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgec.errors import ProofError, ToolError
+from edgec.errors import ToolError
 from edgec.events import Note, Reporter
+from edgec.formats.candidates import Candidate, Demand
 from edgec.formats.rknn.layout import RknnLayout
 from edgec.formats.rknn.rknn_file import RknnFile, read_rknn
 from edgec.formats.rknn.routes import Route
-from edgec.store.atomic import explained, fsync_folder
+from edgec.formats.tool_files import keep, require_file, scratch_in
 from edgec.toolchain.cores import usable_cores
 from edgec.toolchain.environments import Environment, run_json
 
@@ -53,34 +52,6 @@ class Texts:
     ranges: Sequence[Sequence[int]]
     judged: Sequence[Sequence[int]]
     proven: Sequence[Sequence[int]]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What came of one route; `failed`: why nothing came of it. Cosines are with the float32 graph, None unjudged."""
-
-    name: str
-    title: str
-    size_bytes: int = 0
-    mean_cosine: float | None = None
-    min_cosine: float | None = None
-    failed: str | None = None
-
-
-@dataclass(frozen=True)
-class Demand:
-    """Cosines that a candidate must reach where there is a choice."""
-
-    mean_cosine: float
-    min_cosine: float
-
-    def met_by(self, candidate: Candidate) -> bool:
-        """Whether it is good enough; one that was not judged is, the proof will tell."""
-        if candidate.failed is not None:
-            return False
-        if candidate.mean_cosine is None or candidate.min_cosine is None:
-            return True
-        return candidate.mean_cosine >= self.mean_cosine and candidate.min_cosine >= self.min_cosine
 
 
 @dataclass(frozen=True)
@@ -122,7 +93,7 @@ def compile_rknn(
     tried: list[Candidate] = []
     for route in layout.routes:
         log = logs / f"rknn-{layout.scheme}-{route.name}.log"
-        with _scratch(out) as scratch:
+        with scratch_in(out, _SCRATCH) as scratch:
             request = {
                 "model": str(graph.resolve()),
                 "scratch": str(scratch.resolve()),
@@ -144,7 +115,7 @@ def compile_rknn(
                 candidate, file = _candidate(
                     route, answer, scratch / layout.file, encoder=encoder, layout=layout, log=log
                 )
-                _require_file(scratch / VECTORS_FILE, None, "the simulator's vectors", log)
+                require_file(scratch / VECTORS_FILE, "the simulator's vectors", log, missing=f"a file {VECTORS_FILE}")
             except ToolError as error:
                 if len(layout.routes) == 1:
                     raise
@@ -153,39 +124,22 @@ def compile_rknn(
             tried.append(candidate)
             if demand.met_by(candidate):
                 for name in (layout.file, VECTORS_FILE):
-                    _keep(scratch / name, out / name)
+                    keep(scratch / name, out / name)
                 errors = _errors_in(log)
                 if errors:
                     message = f"the toolkit printed {errors} lines of errors and made a model all the same ({log})"
                     report(Note(f"{message}; the proof judges it"))
                 return Compiled(candidate, tuple(tried), file, errors, dict(answer["versions"]))
-    raise _none_is_good(tried, demand, logs)
-
-
-def _none_is_good(tried: Sequence[Candidate], demand: Demand, logs: Path) -> ProofError:
-    numbers = "; ".join(as_text(c) for c in tried)
-    return ProofError.of(
-        f"no route of {len(tried)} reaches a mean cosine of {demand.mean_cosine:g} and a smallest of "
-        f"{demand.min_cosine:g} on the calibration text: {numbers}",
-        hint=f"lower prove.min_cosine, or use `format: gguf` on the CPU; the logs are in {logs}",
-    )
-
-
-def as_text(candidate: Candidate) -> str:
-    """One candidate for people."""
-    if candidate.failed is not None:
-        return f"{candidate.name} failed ({candidate.failed})"
-    size = f"{candidate.name} {candidate.size_bytes / 1e6:.1f} MB"
-    if candidate.mean_cosine is None:
-        return size
-    return f"{size}, mean {candidate.mean_cosine:.4f}, smallest {candidate.min_cosine:.4f}"
+    hint = f"lower prove.min_cosine, or use `format: gguf` on the CPU; the logs are in {logs}"
+    raise demand.missed_by(tried, hint)
 
 
 def _candidate(
     route: Route, answer: Mapping[str, Any], made: Path, *, encoder: EncoderInput, layout: RknnLayout, log: Path
 ) -> tuple[Candidate, RknnFile]:
     """What the route made, when its file is what was planned. Raises ToolError."""
-    _require_file(made, layout.size_bytes, f"rknn-toolkit2 ({route.title})", log)
+    what = f"rknn-toolkit2 ({route.title})"
+    require_file(made, what, log, missing=f"a file {made.name}", most_bytes=layout.size_bytes)
     file = read_rknn(made)
     shape = (1, encoder.length)
     names = {tensor.name for tensor in file.inputs}
@@ -218,33 +172,3 @@ def _errors_in(log: Path) -> int:
     with contextlib.suppress(OSError):
         return sum(_ERROR_MARK in line for line in log.read_text(encoding="utf-8", errors="replace").splitlines())
     return 0
-
-
-@contextlib.contextmanager
-def _scratch(out: Path) -> Iterator[Path]:
-    scratch = out / _SCRATCH
-    with explained(out):
-        out.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir()
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _require_file(path: Path, most_bytes: int | None, what: str, log: Path) -> None:
-    hint = f"the whole output is in {log}"
-    if path.is_symlink() or not path.is_file():
-        raise ToolError.of(f"{what} ended without a file {path.name}", hint=hint)
-    size = path.stat().st_size
-    if size == 0 or (most_bytes is not None and size > most_bytes):
-        raise ToolError.of(f"{what} made a file of {size} bytes, and at most {most_bytes} were planned", hint=hint)
-
-
-def _keep(made: Path, final: Path) -> None:
-    with explained(final):
-        with made.open("rb+") as file:
-            os.fsync(file.fileno())
-        made.replace(final)
-        fsync_folder(final.parent)

@@ -1,0 +1,58 @@
+"""What comes of several routes to a smaller encoder, and whether it is good enough.
+
+Rule: a candidate that was not compared counts as good enough, since the proof will tell; one that failed never does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgec.errors import ProofError
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What came of one route on the calibration text; `failed`: why nothing came of it.
+
+    Cosines are with the float32 graph, None where there was no text; `time_share`: of the float32 graph's CPU time.
+    """
+
+    name: str
+    title: str
+    size_bytes: int = 0
+    mean_cosine: float | None = None
+    min_cosine: float | None = None
+    time_share: float | None = None
+    failed: str | None = None
+
+    def __str__(self) -> str:
+        """For people."""
+        if self.failed is not None:
+            return f"{self.name} failed ({self.failed})"
+        size = f"{self.name} {self.size_bytes / 1e6:.1f} MB"
+        if self.mean_cosine is None:
+            return size
+        return f"{size}, mean {self.mean_cosine:.4f}, smallest {self.min_cosine:.4f}"
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Cosines that a candidate must reach."""
+
+    mean_cosine: float
+    min_cosine: float
+
+    def met_by(self, candidate: Candidate) -> bool:
+        """Whether the candidate is good enough."""
+        if candidate.failed is not None:
+            return False
+        if candidate.mean_cosine is None or candidate.min_cosine is None:
+            return True
+        return candidate.mean_cosine >= self.mean_cosine and candidate.min_cosine >= self.min_cosine
+
+    def missed_by(self, tried: Sequence[Candidate], hint: str) -> ProofError:
+        """The error when none of the candidates is good enough, with the numbers of each."""
+        asked = f"a mean cosine of {self.mean_cosine:g} and a smallest of {self.min_cosine:g}"
+        numbers = "; ".join(map(str, tried))
+        return ProofError.of(f"no route of {len(tried)} reaches {asked} on the calibration text: {numbers}", hint=hint)
