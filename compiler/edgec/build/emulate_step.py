@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from edgec.build.context import StepContext
-from edgec.build.proofs import PROOF_FILE, load_proof, refuse_failed
-from edgec.documents.canonical import canonical_json
+from edgec.build.proofs import commit_proof, load_proof
 from edgec.events import Note
 from edgec.plan.emulation import emulate_action
 from edgec.plan.model import Action
@@ -13,7 +12,6 @@ from edgec.prove.emulated.run import emulate, prepare
 from edgec.prove.emulated.subject import Bench, EmulatedSubject
 from edgec.prove.model import Proof
 from edgec.store.actions import Result, Workspace
-from edgec.store.atomic import write_file
 
 
 def prepare_emulation(context: StepContext) -> None:
@@ -58,6 +56,4 @@ def run_emulate(context: StepContext, action: Action, work: Workspace) -> Result
             "not_verified": (*(n for n in before.not_verified if n.what not in told), *limits),
         }
     )
-    refuse_failed(proof)
-    write_file(work.folder / PROOF_FILE, canonical_json(proof.model_dump(mode="json")))
-    return work.commit({PROOF_FILE: None}, {})
+    return commit_proof(work, proof)

@@ -11,9 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from edgec.build.context import StepContext
-from edgec.build.proofs import PROOF_FILE, REFERENCE_FILE, refuse_failed
+from edgec.build.proofs import REFERENCE_FILE, commit_proof
 from edgec.bundle.finalize_plan import plan_path
-from edgec.documents.canonical import canonical_json, sha256_bytes
+from edgec.documents.canonical import canonical_json
 from edgec.formats.edgellm.decode import decode_checkpoint as decode_edgellm
 from edgec.formats.edgellm.export import export_edgellm
 from edgec.formats.edgellm.layout import EdgeLlmLayout
@@ -172,10 +172,7 @@ def run_compare(context: StepContext, action: Action, work: Workspace) -> Result
         )
     if context.checkpoint().header.quantization is not None:
         proof = proof.model_copy(update={"not_verified": (*proof.not_verified, _QUANTIZED_SOURCE)})
-    refuse_failed(proof)
-    write_file(work.folder / PROOF_FILE, canonical_json(proof.model_dump(mode="json")))
-    reference = sha256_bytes((work.folder / REFERENCE_FILE).read_bytes())
-    return work.commit({PROOF_FILE: None, REFERENCE_FILE: reference}, {})
+    return commit_proof(work, proof, REFERENCE_FILE)
 
 
 def _plain_source(context: StepContext, action: Action, work: Workspace) -> Checkpoint:

@@ -7,8 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from edgec.build.context import StepContext
-from edgec.build.proofs import PROOF_FILE, refuse_failed
-from edgec.documents.canonical import canonical_json
+from edgec.build.proofs import commit_proof
 from edgec.formats.gguf.compile import compile_together
 from edgec.formats.gguf.imatrix_compute import compute_imatrix
 from edgec.formats.gguf.imatrix_file import Imatrix, read_imatrix
@@ -21,7 +20,6 @@ from edgec.prove.subject import Subject
 from edgec.source.place import placed_in
 from edgec.source.unchanged import file_changed
 from edgec.store.actions import Result, Workspace
-from edgec.store.atomic import write_file
 
 IMATRIX_FILE = "imatrix.gguf"
 
@@ -110,9 +108,7 @@ def run_prove(context: StepContext, action: Action, work: Workspace) -> Result:
         logs=context.logs,
     )
     proof = prove_gguf(artifact.mapped.kind, subject, context.report, action.name)
-    refuse_failed(proof)
-    write_file(work.folder / PROOF_FILE, canonical_json(proof.model_dump(mode="json")))
-    return work.commit({PROOF_FILE: None}, {})
+    return commit_proof(work, proof)
 
 
 def _errors(compiled: Result) -> tuple[TensorError, ...]:

@@ -7,8 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from edgec.build.context import StepContext
-from edgec.build.proofs import PROOF_FILE, refuse_failed
-from edgec.documents.canonical import canonical_json
+from edgec.build.proofs import commit_proof
 from edgec.formats.candidates import Demand
 from edgec.formats.onnx.encoder import token_ids
 from edgec.formats.onnx.layout import MODEL_FILE
@@ -20,7 +19,7 @@ from edgec.prove.encoder_pair.pair import EncoderPair, proof_memory_mib, prove_e
 from edgec.prove.model import Attempt
 from edgec.prove.thresholds import demanded
 from edgec.store.actions import Result, Workspace
-from edgec.store.atomic import explained, write_file
+from edgec.store.atomic import explained
 
 
 def run_onnx_export(context: StepContext, _action: Action, work: Workspace) -> Result:
@@ -93,6 +92,4 @@ def run_onnx_prove(context: StepContext, action: Action, work: Workspace) -> Res
             pair, context.environment(TOOLCHAIN), work.folder, context.report,
             memory_mib=proof_memory_mib(artifact.layout.float_bytes),
         )  # fmt: skip
-    refuse_failed(proof)
-    write_file(work.folder / PROOF_FILE, canonical_json(proof.model_dump(mode="json")))
-    return work.commit({PROOF_FILE: None}, {})
+    return commit_proof(work, proof)

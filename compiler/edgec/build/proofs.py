@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from edgec.documents.canonical import canonical_json
 from edgec.errors import Diagnostic, ProofError
 from edgec.prove.model import Check, Proof
-from edgec.store.actions import Result
+from edgec.store.actions import Result, Workspace
+from edgec.store.atomic import write_file
 
 PROOF_FILE = "proof.json"
 # What the device compares its engine's answers with.
@@ -32,6 +34,13 @@ def refuse_failed(proof: Proof) -> None:
     ]
     if missed:
         raise QualityError(proof, *missed)
+
+
+def commit_proof(work: Workspace, proof: Proof, *others: str) -> Result:
+    """The result of a step that proves. `others`: files that it made beside the proof. Raises QualityError."""
+    refuse_failed(proof)
+    write_file(work.folder / PROOF_FILE, canonical_json(proof.model_dump(mode="json")))
+    return work.commit(dict.fromkeys((PROOF_FILE, *others)), {})
 
 
 def _missed(check: Check) -> str:

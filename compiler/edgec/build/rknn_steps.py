@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from edgec.build.context import StepContext
-from edgec.build.proofs import PROOF_FILE, refuse_failed
-from edgec.documents.canonical import canonical_json
+from edgec.build.proofs import commit_proof
 from edgec.formats.candidates import Demand
 from edgec.formats.onnx.encoder import token_ids
 from edgec.formats.onnx.layout import MODEL_FILE
@@ -28,7 +27,6 @@ from edgec.prove.encoder_pair.simulated import SimulatedEncoder, proof_ids, prov
 from edgec.prove.model import Attempt
 from edgec.prove.thresholds import demanded
 from edgec.store.actions import Result, Workspace
-from edgec.store.atomic import write_file
 
 
 def run_rknn_build(context: StepContext, action: Action, work: Workspace) -> Result:
@@ -111,6 +109,4 @@ def run_rknn_prove(context: StepContext, action: Action, work: Workspace) -> Res
             context.report,
             memory_mib=proof_memory_mib(artifact.graph.float_bytes),
         )
-    refuse_failed(proof)
-    write_file(work.folder / PROOF_FILE, canonical_json(proof.model_dump(mode="json")))
-    return work.commit({PROOF_FILE: None}, {})
+    return commit_proof(work, proof)

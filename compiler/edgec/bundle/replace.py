@@ -15,7 +15,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from edgec.store.atomic import fsync_folder
@@ -83,6 +83,16 @@ def clear_leftovers(destination: Path) -> None:
     """Removes scratch folders of dead writers; puts back an old folder that a kill left aside. Raises OSError."""
     with _turn(destination.parent):
         _clear_leftovers(destination)
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
+    """Writes a new file, durably but for its name, which `sync_tree` is for. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def sync_tree(root: Path) -> None:

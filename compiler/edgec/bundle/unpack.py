@@ -6,15 +6,14 @@ Rule: the folder appears whole and verified, or not at all; nothing that exists 
 from __future__ import annotations
 
 import errno
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgec.bundle.content import SIGNATURE_PATH
 from edgec.bundle.keyfile import PublicKey
 from edgec.bundle.keyring import TrustedKey
 from edgec.bundle.opened import open_bundle
-from edgec.bundle.replace import scratch_folder, sync_tree
+from edgec.bundle.replace import scratch_folder, sync_tree, write_chunks
 from edgec.bundle.verify import Verification, check_documents, verification, verified_files
 from edgec.errors import Diagnostic, InputError
 from edgec.events import Reporter, silent
@@ -43,8 +42,8 @@ def unpack(
         try:
             with scratch_folder(destination) as scratch:
                 for name, chunks in verified_files(opened, checked.digests, report, _ACTION):
-                    _write(scratch / name, chunks)
-                _write(scratch / SIGNATURE_PATH, [checked.signature])
+                    write_chunks(scratch / name, chunks)
+                write_chunks(scratch / SIGNATURE_PATH, [checked.signature])
                 sync_tree(scratch)
                 # Renaming onto an empty folder replaces it; onto any other it fails, whoever filled it meanwhile.
                 scratch.rename(destination)
@@ -54,15 +53,6 @@ def unpack(
                 raise _occupied(destination) from None
             raise explain(error, destination) from error
         return verification(path, opened, checked)
-
-
-def _write(path: Path, chunks: Iterable[bytes]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as file:
-        for chunk in chunks:
-            file.write(chunk)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _check_destination(destination: Path) -> None:

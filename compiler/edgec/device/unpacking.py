@@ -5,19 +5,18 @@ Rule: the folder appears whole and verified, or not at all; the rest of the bund
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgec.bundle.finalize_plan import FinalizePlan, plan_path
 from edgec.bundle.opened import Opened
-from edgec.bundle.replace import sync_tree
+from edgec.bundle.replace import scratch_folder, sync_tree, write_chunks
 from edgec.bundle.verify import Checked, verified_files
 from edgec.documents.canonical import sha256_file
 from edgec.errors import InputError
 from edgec.events import Reporter
-from edgec.store.atomic import explained, fsync_folder
+from edgec.store.atomic import explained
 
 ACTION = "unpack"
 
@@ -43,35 +42,18 @@ def unpack_needed(
     opened: Opened, checked: Checked, needed: Mapping[str, str], destination: Path, report: Reporter
 ) -> None:
     """Writes the files to `destination`, replacing what stands there. Raises ProofError, ToolError."""
-    scratch = destination.with_name(destination.name + ".partial")
     with explained(destination):
-        for folder in (scratch, destination):
-            if folder.exists():
-                shutil.rmtree(folder)
-        try:
-            scratch.mkdir(parents=True)
+        if destination.exists():
+            shutil.rmtree(destination)
+        with scratch_folder(destination) as scratch:
             for path, chunks in verified_files(opened, checked.digests, report, ACTION):
                 if path in needed:
-                    _write(scratch / path, chunks)
+                    write_chunks(scratch / path, chunks)
                 else:
                     for _ in chunks:
                         pass
             sync_tree(scratch)
             scratch.rename(destination)
-        except BaseException:
-            # Of a bundle that was changed, or half of one: gigabytes that nothing would use.
-            shutil.rmtree(scratch, ignore_errors=True)
-            raise
-        fsync_folder(destination.parent)
-
-
-def _write(target: Path, chunks: Iterable[bytes]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("xb") as file:
-        for chunk in chunks:
-            file.write(chunk)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def still_unpacked(destination: Path, needed: Mapping[str, str]) -> bool:
