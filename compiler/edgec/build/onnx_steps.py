@@ -12,8 +12,9 @@ from edgec.formats.candidates import Demand
 from edgec.formats.onnx.encoder import token_ids
 from edgec.formats.onnx.layout import MODEL_FILE
 from edgec.formats.onnx.run import TOOLCHAIN, export_encoder, quantize_encoder
+from edgec.plan.encoder import EncoderPlan, evenly, usable_lines
 from edgec.plan.model import Action
-from edgec.plan.onnx import OnnxPlan, evenly, usable_lines
+from edgec.plan.onnx import OnnxPlan
 from edgec.plan.onnx_actions import EXPORT_ACTION
 from edgec.prove.encoder_pair.pair import EncoderPair, proof_memory_mib, prove_encoder_pair
 from edgec.prove.model import Attempt
@@ -24,12 +25,12 @@ from edgec.store.atomic import explained
 
 def run_onnx_export(context: StepContext, _action: Action, work: Workspace) -> Result:
     """Exports the float32 graph, which counts when it agrees with torch."""
-    plan = context.plan
-    encoder, layout = next((a.encoder, a.layout) for a in plan.onnx) if plan.onnx else plan.rknn[0].exported
+    # All of a recipe's encoders are made of one graph.
+    artifact = next(a for a in context.plan.artifacts if isinstance(a, EncoderPlan))
     environment = context.environment(TOOLCHAIN)
     with context.weights_unchanged():
         made = export_encoder(
-            environment, context.checkpoint(), encoder, layout, work.folder,
+            environment, context.checkpoint(), artifact.encoder, artifact.graph, work.folder,
             report=context.report, log=context.logs / "onnx-export.log",
         )  # fmt: skip
     return work.commit({MODEL_FILE: None}, {"files": [MODEL_FILE], "max_difference": made.max_difference})

@@ -18,8 +18,8 @@ from edgec.formats.rknn.run import (
     build_memory_mib,
     compile_rknn,
 )
+from edgec.plan.encoder import evenly, usable_lines
 from edgec.plan.model import Action
-from edgec.plan.onnx import evenly, usable_lines
 from edgec.plan.onnx_actions import EXPORT_ACTION
 from edgec.plan.rknn import RknnPlan
 from edgec.prove.encoder_pair.pair import proof_memory_mib

@@ -6,27 +6,25 @@ backend reads; what a backend refuses stands at the recipe's artifact.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from edgec.bundle.finalize_plan import FinalizePlan
 from edgec.documents.canonical import sha256_bytes
-from edgec.errors import InputError
 from edgec.formats.edgellm.layout import EdgeLlmLayout
 from edgec.formats.edgellm.versions import version_for
 from edgec.formats.gguf.vocabulary.files import read_files
 from edgec.formats.gguf.vocabulary.template import chat_template
 from edgec.formats.trtllm.layout import TrtLlmLayout
 from edgec.plan.artifact import artifact_name
-from edgec.plan.decoder_shape import engine_shape, longest_context
 from edgec.plan.edgellm import edgellm_backend, finalize_edgellm
 from edgec.plan.engine_limits import wished_limits
 from edgec.plan.engine_model import BackendPlan, EngineArtifact, EngineLimits, EnginePlan, PlannedQuantization
 from edgec.plan.finalize import build_note
 from edgec.plan.fit import predict_fit
 from edgec.plan.model import ArtifactPlan, Fit, Speed
+from edgec.plan.model_shape import decoder_shape, longest_context
+from edgec.plan.placed import placed_at
 from edgec.plan.quantized import plan_quantization
 from edgec.plan.speed import kv_read_per_token, predict_speed, weights_read_per_token
 from edgec.plan.template_check import require_working_template
@@ -48,7 +46,7 @@ def plan_engine(
 ) -> EnginePlan:
     """Plans the recipe's artifact number `index`. Raises InputError for what the backend or the target cannot take."""
     name, runtime = _runtime(target, artifact)
-    with _placed(loaded, index):
+    with placed_at(loaded, index):
         decoder = plan_decoder(header)
         quantized = plan_quantization(loaded, artifact, index, header)
         backend = _backend(loaded, target, artifact, index=index, header=header, quantized=quantized)
@@ -83,18 +81,6 @@ def _runtime(target: Target, artifact: EngineArtifact) -> tuple[str, Runtime]:
 def _with_kv(runtime: Runtime, artifact: EngineArtifact) -> Runtime:
     is_int8 = isinstance(artifact, TrtLlmArtifact) and artifact.quantize.kv_cache == "int8"
     return runtime.model_copy(update={"kv_bytes": 1}) if is_int8 else runtime
-
-
-@contextlib.contextmanager
-def _placed(loaded: LoadedRecipe, index: int) -> Iterator[None]:
-    """Gives mistakes without a place the line of the artifact that asked for what cannot be."""
-    try:
-        yield
-    except InputError as error:
-        span = loaded.span("artifacts", index)
-        raise InputError(
-            *(d if d.span is not None or d.place is not None else replace(d, span=span) for d in error.diagnostics)
-        ) from error
 
 
 def _backend(
@@ -138,7 +124,7 @@ def _fit(target: Target, runtime: Runtime, decoder: Decoder, backend: BackendPla
     return predict_fit(
         target,
         runtime,
-        shape=engine_shape(decoder),
+        shape=decoder_shape(decoder),
         weights_bytes=backend.engine_bytes,
         bytes_by_type=backend.bytes_by_type,
         largest_tensor_bytes=decoder.vocabulary * decoder.width * _HALF_BYTES,
@@ -186,7 +172,7 @@ def _speed(
     embedding = decoder.vocabulary * decoder.width * _HALF_BYTES
     # The embedding's file is counted with the engine's weights, tied or not: the output layer has a copy of its own.
     read = weights_read_per_token(weights_bytes=backend.engine_bytes, token_embedding_bytes=embedding, tied=False)
-    shape = engine_shape(decoder)
+    shape = decoder_shape(decoder)
     return predict_speed(
         target,
         runtime_name,

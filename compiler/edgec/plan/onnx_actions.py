@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from edgec.formats.onnx.encoder import Encoder
-from edgec.formats.onnx.layout import OPSET, OnnxLayout
+from edgec.formats.onnx.layout import OPSET
 from edgec.formats.onnx.run import TOOLCHAIN, export_memory_mib, quantize_memory_mib
+from edgec.plan.encoder import EncoderPlan
 from edgec.plan.graph import STREAMING_MIB, ActionGraph, Draft
-from edgec.plan.model import Cost
+from edgec.plan.model import ActionKind, Cost
 from edgec.plan.onnx import OnnxPlan
 from edgec.prove.encoder_pair.pair import proof_memory_mib
 from edgec.prove.thresholds import demanded
+from edgec.recipe.onnx import OnnxQuantize
+from edgec.recipe.rknn import RknnQuantize
 
 # Artifacts of one recipe share the float32 graph.
 EXPORT_ACTION = "export onnx"
@@ -20,18 +22,18 @@ EXPORT_ACTION = "export onnx"
 
 def add_onnx(graph: ActionGraph, artifact: OnnxPlan) -> str:
     """Adds the actions of one artifact; returns the key of its proof."""
-    compiled = _quantize(graph, artifact, add_export(graph, artifact.encoder, artifact.layout))
-    return _proof(graph, artifact, compiled)
+    compiled = _quantize(graph, artifact, add_export(graph, artifact))
+    return add_encoder_proof(graph, artifact, compiled, kind="onnx_prove", what="its vectors in onnxruntime")
 
 
-def add_export(graph: ActionGraph, encoder: Encoder, layout: OnnxLayout) -> str:
+def add_export(graph: ActionGraph, artifact: EncoderPlan) -> str:
     """Adds the action that makes the float32 graph; returns its key."""
-    size = layout.float_bytes
+    size = artifact.graph.float_bytes
     return graph.add(
         Draft(
             kind="onnx_export",
             name=EXPORT_ACTION,
-            settings={"opset": OPSET, "positions": encoder.positions},
+            settings={"opset": OPSET, "positions": artifact.encoder.positions},
             inputs={"source": graph.model},
             needs=graph.fetched,
             reason="the float32 graph, exported by Optimum and compared with torch",
@@ -45,15 +47,9 @@ def _quantize(graph: ActionGraph, artifact: OnnxPlan, exported: str) -> str:
     layout, quantize = artifact.layout, artifact.settings.quantize
     inputs = {"graph": exported}
     settings: dict[str, Any] = {"routes": [asdict(route) for route in layout.routes], "scheme": artifact.scheme}
-    reason = f"the recipe asks for {artifact.scheme}"
     if quantize.calibration is not None:
-        inputs["calibration"] = graph.calibration(quantize.calibration)
-        settings["max_lines"] = quantize.max_lines
         settings["context"] = artifact.encoder.context
-        reason += f", on {len(artifact.calibration_lines)} lines of {quantize.calibration}"
-    if len(layout.routes) > 1:
-        limits = demanded(artifact.scheme, graph.loaded.recipe.prove)
-        settings["demand"] = [limits.min_mean_cosine, limits.min_cosine]
+    reason = add_calibration(graph, artifact, quantize, inputs, settings, has_choice=len(layout.routes) > 1)
     memory = quantize_memory_mib(layout.float_bytes) if layout.routes else STREAMING_MIB
     return graph.add(
         Draft(
@@ -73,7 +69,29 @@ def _quantize(graph: ActionGraph, artifact: OnnxPlan, exported: str) -> str:
     )
 
 
-def _proof(graph: ActionGraph, artifact: OnnxPlan, compiled: str) -> str:
+def add_calibration(
+    graph: ActionGraph,
+    artifact: EncoderPlan,
+    quantize: OnnxQuantize | RknnQuantize,
+    inputs: dict[str, str],
+    settings: dict[str, Any],
+    *,
+    has_choice: bool,
+) -> str:
+    """Adds what routes are calibrated on, and what they must reach where there is a choice; returns the reason."""
+    reason = f"the recipe asks for {artifact.scheme}"
+    if quantize.calibration is not None:
+        inputs["calibration"] = graph.calibration(quantize.calibration)
+        settings["max_lines"] = quantize.max_lines
+        reason += f", on {len(artifact.calibration_lines)} lines of {quantize.calibration}"
+    if has_choice:
+        limits = demanded(artifact.scheme, graph.loaded.recipe.prove)
+        settings["demand"] = [limits.min_mean_cosine, limits.min_cosine]
+    return reason
+
+
+def add_encoder_proof(graph: ActionGraph, artifact: EncoderPlan, compiled: str, *, kind: ActionKind, what: str) -> str:
+    """Adds the action that proves an encoder against the source in torch; returns its key. `what`: is compared."""
     prove = graph.loaded.recipe.prove
     settings = {
         "scheme": artifact.scheme,
@@ -82,13 +100,13 @@ def _proof(graph: ActionGraph, artifact: OnnxPlan, compiled: str) -> str:
     }
     return graph.add(
         Draft(
-            kind="onnx_prove",
+            kind=kind,
             name=artifact.prove_action,
             settings=settings,
             inputs={"artifact": compiled, "source": graph.model, **graph.held_out()},
             needs=(*graph.fetched, artifact.compile_action),
-            reason=f"its vectors in onnxruntime, the source's in torch, on {prove.held_out or 'a built-in text'}",
-            cost=Cost(memory_mib=proof_memory_mib(artifact.layout.float_bytes)),
+            reason=f"{what}, the source's in torch, on {prove.held_out or 'a built-in text'}",
+            cost=Cost(memory_mib=proof_memory_mib(artifact.graph.float_bytes)),
             toolchains=(TOOLCHAIN,),
         )
     )

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from edgec.documents.canonical import sha256_bytes
-from edgec.formats.onnx.encoder import Encoder, encoder_tokenizer, read_encoder
-from edgec.formats.onnx.layout import OnnxLayout
+from edgec.formats.onnx.encoder import Encoder
+from edgec.formats.onnx.layout import OnnxLayout, count_weights
 from edgec.formats.onnx.layout import plan_layout as plan_graph
 from edgec.formats.rknn.layout import RknnLayout, plan_layout
-from edgec.plan.artifact import ModelFacts, PlannedArtifact, artifact_name
-from edgec.plan.model import ArtifactPlan
-from edgec.plan.onnx import calibration_lines, encoder_fit, placed_at, refuse_thresholds, with_context
+from edgec.plan.artifact import artifact_name
+from edgec.plan.encoder import (
+    EncoderPlan,
+    calibration_lines,
+    numbers_of,
+    read_planned_encoder,
+    refuse_thresholds,
+    runtime_of,
+    summarize,
+)
+from edgec.plan.placed import placed_at
 from edgec.recipe.load import LoadedRecipe
 from edgec.recipe.rknn import RknnArtifact
 from edgec.source.model import CheckpointHeader
@@ -20,90 +26,47 @@ from edgec.target.model import Runtime, Target
 
 
 @dataclass(frozen=True)
-class RknnPlan(PlannedArtifact):
-    """One RKNN model to be. `graph`: the float32 graph it is compiled from; `calibration_lines`: empty for `fp16`."""
+class RknnPlan(EncoderPlan):
+    """One RKNN model to be; `calibration_lines` are empty for `fp16`."""
 
     settings: RknnArtifact
-    encoder: Encoder
-    graph: OnnxLayout
     layout: RknnLayout
-    calibration_lines: tuple[str, ...]
 
     @property
-    def exported(self) -> tuple[Encoder, OnnxLayout]:
-        """What the export makes."""
-        return self.encoder, self.graph
-
-    @property
-    def source_bytes(self) -> int:
-        """Bytes of the weights in float32, as the source's graph has them."""
-        return self.graph.float_bytes
-
-    @property
-    def facts(self) -> ModelFacts:
-        """What config.json says of the model."""
-        return ModelFacts(
-            title="",
-            architecture=self.encoder.architecture,
-            kind="encoder",
-            trained_context=self.encoder.positions,
-            embedding_length=self.encoder.width,
-            vocabulary=self.encoder.vocabulary,
-            pooling=self.encoder.pooling,
-            chat_template=None,
-        )
+    def graph(self) -> OnnxLayout:
+        """The float32 graph that it is compiled from."""
+        return plan_graph(self.encoder, "fp32")
 
 
 def plan_rknn(
     loaded: LoadedRecipe, target: Target, header: CheckpointHeader, artifact: RknnArtifact, index: int
 ) -> RknnPlan:
     """Plans the recipe's artifact number `index`. Raises InputError for what cannot be compiled or proven."""
-    scheme = artifact.quantize.scheme
     refuse_thresholds(loaded)
     with placed_at(loaded, index):
-        encoder = with_context(loaded, read_encoder(header))
-        encoder_tokenizer(header.files)
-    layout = _layout(encoder, scheme)
+        encoder = read_planned_encoder(loaded, header)
+    layout = _layout(encoder, artifact.quantize.scheme)
     lines = calibration_lines(loaded, artifact, index)
-    runtime = next(r for r in target.runtimes.values() if artifact.format in r.formats and scheme in r.schemes)
-    batch = loaded.recipe.batch
     return RknnPlan(
         name=artifact_name(artifact),
-        summary=ArtifactPlan(
-            name=artifact_name(artifact),
-            format=artifact.format,
-            scheme=scheme,
-            context=encoder.context,
-            output_bytes=layout.size_bytes,
-            files=(layout.file,),
+        summary=summarize(
+            loaded, target, artifact, encoder,
+            file=layout.file, output_bytes=layout.size_bytes, held_bytes=layout.device_bytes,
             bytes_by_type=layout.bytes_by_type,
-            fit=encoder_fit(
-                target,
-                runtime,
-                encoder,
-                weights_bytes=layout.device_bytes,
-                bytes_by_type=layout.bytes_by_type,
-                batch=batch,
-            ),
-            # Encoders do not decode; their speed is not predicted.
-            speeds=(),
-            notes=_notes(encoder, layout, target, runtime),
-            is_exact=False,
+            notes=_notes(encoder, layout, target, runtime_of(target, artifact)),
         ),
-        numbers=_numbers(artifact, lines, encoder),
+        numbers={**numbers_of(artifact, lines), "length": encoder.context},
         settings=artifact,
         encoder=encoder,
-        graph=plan_graph(encoder, "fp32"),
         layout=layout,
         calibration_lines=lines,
-    )
+    )  # fmt: skip
 
 
 def _layout(encoder: Encoder, scheme: str) -> RknnLayout:
-    width, inner, layers = encoder.width, encoder.inner, encoder.layers
-    embeddings = (encoder.vocabulary + encoder.positions + encoder.types) * width
-    others = layers * (4 * width * width + 2 * width * inner + 9 * width + inner) + 2 * width
-    return plan_layout(embeddings=embeddings, others=others, layers=layers, scheme=scheme)
+    weights = count_weights(encoder)
+    others = weights.linears + weights.vectors
+    return plan_layout(embeddings=weights.embeddings, others=others, layers=encoder.layers, scheme=scheme)
 
 
 def _notes(encoder: Encoder, layout: RknnLayout, target: Target, runtime: Runtime) -> tuple[str, ...]:
@@ -126,20 +89,11 @@ def _cpu_beside(encoder: Encoder, layout: RknnLayout, target: Target, runtime: R
     cpu = next((r for r in target.runtimes.values() if "gguf" in r.formats), None)
     if cpu is None or "q8_0" not in cpu.schemes:
         return None
-    weights = sum(layout.bytes_by_type.values())
+    weights = count_weights(encoder)
     # q8_0: 34 bytes for 32 weights, and on the CPU only the texts' own tokens are computed.
-    each = 34 / 32
-    tables = (encoder.vocabulary + encoder.positions + encoder.types) * encoder.width
-    linears = encoder.layers * (4 * encoder.width**2 + 2 * encoder.width * encoder.inner)
+    on_cpu = 34 / 32 * (weights.embeddings + weights.linears)
     return (
-        f"{runtime.title} holds {weights / 2**20:.0f} MiB of weights and computes {encoder.context} tokens for every "
-        f"text; {cpu.title} with `format: gguf`, q8_0, holds {each * (tables + linears) / 2**20:.0f} MiB and computes "
+        f"{runtime.title} holds {layout.device_bytes / 2**20:.0f} MiB of weights and computes {encoder.context} tokens "
+        f"for every text; {cpu.title} with `format: gguf`, q8_0, holds {on_cpu / 2**20:.0f} MiB and computes "
         "a text's own tokens; which is faster was not measured, the NPU leaves the CPU free"
     )
-
-
-def _numbers(artifact: RknnArtifact, lines: tuple[str, ...], encoder: Encoder) -> dict[str, Any]:
-    data = {**artifact.model_dump(mode="json"), "length": encoder.context}
-    if lines:
-        data["quantize"]["calibration"] = sha256_bytes("\n".join(lines).encode())
-    return data

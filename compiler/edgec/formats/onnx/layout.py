@@ -35,28 +35,40 @@ class OnnxLayout:
         return f"model-{self.scheme}.onnx"
 
 
+@dataclass(frozen=True)
+class EncoderWeights:
+    """Numbers of weights: of matrices, of those the second of each feed-forward (`down`), of tables, of all vectors."""
+
+    linears: int
+    down: int
+    embeddings: int
+    vectors: int
+
+
 def plan_layout(encoder: Encoder, scheme: str) -> OnnxLayout:
     """The layout of the encoder in `scheme`."""
     routes = ROUTES[scheme]
-    linears, down, embeddings, vectors = _elements(encoder)
-    floats = _FLOAT_BYTES * (linears + embeddings + vectors)
+    weights = count_weights(encoder)
+    floats = _FLOAT_BYTES * (weights.linears + weights.embeddings + weights.vectors)
     graph = _GRAPH_BYTES + encoder.layers * _LAYER_BYTES
     if not routes:
         return OnnxLayout(scheme, routes, floats + graph, floats + graph, {"f32": floats})
     # `auto` may choose any of its routes: the largest counts.
-    kept = down if any(route.keep_down for route in routes) else 0
-    codes = linears + embeddings - kept
+    kept = weights.down if any(route.keep_down for route in routes) else 0
+    codes = weights.linears + weights.embeddings - kept
     # One scale per row of the embedding and per output of a matrix, and its zero point.
     scales = encoder.vocabulary + encoder.positions + encoder.layers * (5 * encoder.width + encoder.inner)
-    plain = _FLOAT_BYTES * (kept + vectors + 2 * scales)
+    plain = _FLOAT_BYTES * (kept + weights.vectors + 2 * scales)
     return OnnxLayout(scheme, routes, floats + graph, codes + plain + graph, {"i8": codes, "f32": plain})
 
 
-def _elements(encoder: Encoder) -> tuple[int, int, int, int]:
-    """Weights of matrices, those of the second feed-forward matrices, of embeddings, and all that are vectors."""
+def count_weights(encoder: Encoder) -> EncoderWeights:
+    """How many weights of each kind the encoder has."""
     width, inner, layers = encoder.width, encoder.inner, encoder.layers
     down = layers * width * inner
-    linears = layers * 4 * width * width + 2 * down
-    embeddings = (encoder.vocabulary + encoder.positions + encoder.types) * width
-    vectors = layers * (9 * width + inner) + 2 * width
-    return linears, down, embeddings, vectors
+    return EncoderWeights(
+        linears=layers * 4 * width * width + 2 * down,
+        down=down,
+        embeddings=(encoder.vocabulary + encoder.positions + encoder.types) * width,
+        vectors=layers * (9 * width + inner) + 2 * width,
+    )

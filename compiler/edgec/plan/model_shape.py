@@ -1,4 +1,4 @@
-"""A decoder as memory and speed depend on it, from its Hugging Face config.json."""
+"""A model as memory and speed depend on it, where it does not become a GGUF."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from edgec.quantize.architecture import Decoder
 
 
 @dataclass(frozen=True)
-class EngineShape:
-    """What `predict_fit` and the KV cache ask of a decoder: see `edgec.plan.kv_cache.KvShape`.
+class TransformerShape:
+    """What `predict_fit` and the KV cache ask of a transformer: see `edgec.plan.fit.FitShape`.
 
     Every layer counts with its whole context: engines allocate pages for all of it, windows or not.
     """
@@ -27,9 +27,9 @@ class EngineShape:
     n_full_attention_layers: int | None = None
 
 
-def engine_shape(decoder: Decoder) -> EngineShape:
+def decoder_shape(decoder: Decoder) -> TransformerShape:
     """The shape of a decoder that was understood."""
-    return EngineShape(
+    return TransformerShape(
         n_layer=decoder.layers,
         n_head_kv=decoder.kv_heads,
         head_dim_k=decoder.head_dim,

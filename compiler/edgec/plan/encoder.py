@@ -1,0 +1,189 @@
+"""What every planned encoder has in common, whatever its format: the model, its calibration lines, its fit.
+
+Rule: encoders do not decode; their speed is not predicted.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any
+
+from edgec.documents.canonical import sha256_bytes
+from edgec.errors import Diagnostic, InputError
+from edgec.formats.onnx.encoder import Encoder, encoder_tokenizer, read_encoder
+from edgec.formats.onnx.layout import OnnxLayout
+from edgec.plan.artifact import ModelFacts, PlannedArtifact, artifact_name
+from edgec.plan.fit import predict_fit
+from edgec.plan.model import ArtifactPlan
+from edgec.plan.model_shape import TransformerShape
+from edgec.recipe.load import LoadedRecipe
+from edgec.recipe.onnx import OnnxArtifact
+from edgec.recipe.rknn import RknnArtifact
+from edgec.source.model import CheckpointHeader
+from edgec.source.text import read_text
+from edgec.target.model import Runtime, Target
+
+# Calibration lines: shorter ones say little, and fewer cannot both calibrate and judge.
+_MIN_CHARACTERS = 20
+_MIN_LINES = 8
+_FLOAT_BYTES = 4
+_FOREIGN = ("max_kl", "min_top1", "max_perplexity_ratio", "max_score_error")
+
+EncoderArtifact = OnnxArtifact | RknnArtifact
+
+
+@dataclass(frozen=True)
+class EncoderPlan(PlannedArtifact):
+    """An encoder to be. `calibration_lines`: what routes are calibrated and judged on; empty where none is."""
+
+    encoder: Encoder
+    calibration_lines: tuple[str, ...]
+
+    @property
+    @abstractmethod
+    def graph(self) -> OnnxLayout:
+        """The float32 graph that it is made of."""
+
+    @property
+    def source_bytes(self) -> int:
+        """Bytes of the weights in float32, as the source's graph has them."""
+        return self.graph.float_bytes
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What config.json says of the model."""
+        return ModelFacts(
+            title="",
+            architecture=self.encoder.architecture,
+            kind="encoder",
+            trained_context=self.encoder.positions,
+            embedding_length=self.encoder.width,
+            vocabulary=self.encoder.vocabulary,
+            pooling=self.encoder.pooling,
+            chat_template=None,
+        )
+
+
+def read_planned_encoder(loaded: LoadedRecipe, header: CheckpointHeader) -> Encoder:
+    """The encoder, with the recipe's context. Raises InputError for what cannot be exported or proven."""
+    encoder = _with_context(loaded, read_encoder(header))
+    encoder_tokenizer(header.files)
+    return encoder
+
+
+def runtime_of(target: Target, artifact: EncoderArtifact) -> Runtime:
+    """The target's runtime for the artifact; a checked recipe has one."""
+    scheme = artifact.quantize.scheme
+    return next(r for r in target.runtimes.values() if artifact.format in r.formats and scheme in r.schemes)
+
+
+def summarize(
+    loaded: LoadedRecipe,
+    target: Target,
+    artifact: EncoderArtifact,
+    encoder: Encoder,
+    *,
+    file: str,
+    output_bytes: int,
+    held_bytes: int,
+    bytes_by_type: dict[str, int],
+    notes: tuple[str, ...],
+) -> ArtifactPlan:
+    """The plan's lines of an artifact. `held_bytes`: of its weights as the runtime holds them."""
+    head = encoder.width // encoder.heads
+    shape = TransformerShape(
+        encoder.layers, encoder.heads, head, head, encoder.width, encoder.inner, encoder.vocabulary
+    )
+    return ArtifactPlan(
+        name=artifact_name(artifact),
+        format=artifact.format,
+        scheme=artifact.quantize.scheme,
+        context=encoder.context,
+        output_bytes=output_bytes,
+        files=(file,),
+        bytes_by_type=bytes_by_type,
+        fit=predict_fit(
+            target,
+            runtime_of(target, artifact),
+            shape=shape,
+            weights_bytes=held_bytes,
+            bytes_by_type=bytes_by_type,
+            largest_tensor_bytes=encoder.vocabulary * encoder.width * _FLOAT_BYTES,
+            context=encoder.context,
+            batch=loaded.recipe.batch,
+            kv_cache=False,
+            can_shard=False,
+        ),
+        speeds=(),
+        notes=notes,
+        is_exact=False,
+    )
+
+
+def numbers_of(artifact: EncoderArtifact, lines: tuple[str, ...]) -> dict[str, Any]:
+    """All in the recipe that decides what the artifact computes, its text by its content."""
+    data = artifact.model_dump(mode="json")
+    if lines:
+        data["quantize"]["calibration"] = sha256_bytes("\n".join(lines).encode())
+    return data
+
+
+def calibration_lines(loaded: LoadedRecipe, artifact: EncoderArtifact, index: int) -> tuple[str, ...]:
+    """The lines that are run, evenly over the text. Raises InputError, at the recipe's line, when they are too few."""
+    calibration = artifact.quantize.calibration
+    if calibration is None:
+        return ()
+    lines = usable_lines(read_text(loaded.resolve(calibration), "calibration text"))
+    if len(lines) < _MIN_LINES:
+        raise InputError(
+            Diagnostic(
+                f"the calibration text has {len(lines)} different lines of at least {_MIN_CHARACTERS} characters; "
+                f"half of them calibrate and half judge, and {_MIN_LINES} are needed",
+                "give a text with passages like the model's use, one per line",
+                loaded.span("artifacts", index, "quantize", "calibration"),
+            )
+        )
+    return evenly(lines, artifact.quantize.max_lines)
+
+
+def usable_lines(text: str) -> list[str]:
+    """Different lines that are long enough; empty ones are no passages."""
+    return list(dict.fromkeys(line.strip() for line in text.splitlines() if len(line.strip()) >= _MIN_CHARACTERS))
+
+
+def evenly(lines: list[str], most: int) -> tuple[str, ...]:
+    """At most so many of the lines, from all parts of the text."""
+    count = min(most, len(lines))
+    return tuple(lines[i * (len(lines) - 1) // (count - 1)] for i in range(count))
+
+
+def refuse_thresholds(loaded: LoadedRecipe) -> None:
+    """Raises InputError, at their lines, for thresholds of other models."""
+    mistakes = [
+        Diagnostic(
+            f"`prove.{name}` means nothing for this model: it is an encoder",
+            "remove it; the proof of an encoder takes `min_cosine`",
+            loaded.span("prove", name),
+        )
+        for name in _FOREIGN
+        if getattr(loaded.recipe.prove, name) is not None
+    ]
+    if mistakes:
+        raise InputError(*mistakes)
+
+
+def _with_context(loaded: LoadedRecipe, encoder: Encoder) -> Encoder:
+    """The encoder with the recipe's context, if it names one. Raises InputError when it is more than the model's."""
+    asked = loaded.recipe.context
+    if asked is None:
+        return encoder
+    if asked > encoder.positions:
+        raise InputError(
+            Diagnostic(
+                f"a context of {asked} tokens is more than the model's {encoder.positions}",
+                f"set context to {encoder.positions} or less",
+                loaded.span("context"),
+            )
+        )
+    return replace(encoder, context=asked)
