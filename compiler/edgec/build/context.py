@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgec.documents.canonical import sha256_bytes
 from edgec.events import Reporter
+from edgec.plan.model import Action
 from edgec.plan.plan import Plan
 from edgec.source.hub import fetch_checkpoint, weight_digests
 from edgec.source.model import Checkpoint
@@ -59,6 +60,11 @@ class StepContext:
         """Read weights within: raises InputError if they are not those the plan was made for, before or afterwards."""
         hub = self.plan.source.hub
         return unchanged(self.checkpoint(), self.digest_file if hub is None else weight_digests(hub))
+
+    def held_out_text(self, action: Action) -> str | None:
+        """The text that proves; None: the built-in one. Raises InputError when it changed after planning."""
+        name = self.plan.loaded.recipe.prove.held_out
+        return None if name is None else self.text(name, "held-out text", action.inputs["held_out"])
 
     def text(self, name: str, what: str, digest: str) -> str:
         """The text the recipe names, which must still be the one that was planned with. Raises InputError."""

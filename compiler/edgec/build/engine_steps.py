@@ -191,8 +191,6 @@ def _pair(
     context: StepContext, action: Action, artifact: EnginePlan, compiled: Result, *, source: Checkpoint, decoded: Path
 ) -> DecoderPair:
     recipe = context.plan.loaded.recipe
-    held_out = recipe.prove.held_out
-    text = None if held_out is None else context.text(held_out, "held-out text", action.inputs["held_out"])
     names = [f.name for f in compiled.files if f.name.startswith(("tokenizer", "special_tokens", "chat_template"))]
     return DecoderPair(
         name=artifact.name,
@@ -201,7 +199,7 @@ def _pair(
         runtime=f"{_TITLES[artifact.format]} {artifact.backend.version}",
         scheme=artifact.scheme,
         settings=recipe.prove,
-        held_out_text=text,
+        held_out_text=context.held_out_text(action),
         tensors=_errors(context, artifact, compiled),
         artifact_files={name: compiled.path(name).read_bytes() for name in names},
         logs=context.logs,

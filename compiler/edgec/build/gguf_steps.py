@@ -93,14 +93,12 @@ def run_prove(context: StepContext, action: Action, work: Workspace) -> Result:
     compiled = context.result(artifact.compile_action)
     reference = context.result(artifact.reference_action)
     recipe = context.plan.loaded.recipe
-    held_out = recipe.prove.held_out
-    text = None if held_out is None else context.text(held_out, "held-out text", action.inputs["held_out"])
     subject = Subject(
         name=artifact.name,
         artifact=first_file(compiled),
         reference=first_file(reference),
         tokenizer_files=context.plan.source.header.files,
-        held_out_text=text,
+        held_out_text=context.held_out_text(action),
         scheme=artifact.scheme,
         settings=recipe.prove,
         vocabulary=artifact.vocabulary,

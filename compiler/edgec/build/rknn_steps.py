@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from edgec.build.context import StepContext
+from edgec.build.encoder_steps import calibration_ids, subject_fields
 from edgec.build.proofs import commit_proof
 from edgec.formats.candidates import Demand
-from edgec.formats.onnx.encoder import token_ids
 from edgec.formats.onnx.layout import MODEL_FILE
 from edgec.formats.onnx.run import TOOLCHAIN as EXPORTER
 from edgec.formats.rknn.run import (
@@ -18,12 +18,11 @@ from edgec.formats.rknn.run import (
     build_memory_mib,
     compile_rknn,
 )
-from edgec.plan.encoder import evenly, usable_lines
 from edgec.plan.model import Action
 from edgec.plan.onnx_actions import EXPORT_ACTION
 from edgec.plan.rknn import RknnPlan
-from edgec.prove.encoder_pair.pair import proof_memory_mib
-from edgec.prove.encoder_pair.simulated import SimulatedEncoder, proof_ids, prove_simulated
+from edgec.prove.encoder_pair.simulated import SimulatedEncoder, prove_simulated
+from edgec.prove.encoder_pair.subject import proof_ids, proof_memory_mib
 from edgec.prove.model import Attempt
 from edgec.prove.thresholds import demanded
 from edgec.store.actions import Result, Workspace
@@ -65,23 +64,10 @@ def _tensors(tensors: tuple[object, ...]) -> list[dict[str, object]]:
 
 
 def _texts(context: StepContext, artifact: RknnPlan, action: Action) -> Texts:
-    files, length = context.plan.source.header.files, artifact.encoder.context
-    proven = proof_ids(
-        files, artifact.encoder, _held_out(context, action), calibrated=frozenset(artifact.calibration_lines)
-    )
-    quantize = artifact.settings.quantize
-    if quantize.calibration is None:
-        return Texts([], [], proven)
-    text = context.text(quantize.calibration, "calibration text", action.inputs["calibration"])
-    ids = token_ids(files, evenly(usable_lines(text), quantize.max_lines), length)
-    if len(artifact.layout.routes) == 1:
-        return Texts(ids, [], proven)
-    return Texts(ids[::2], ids[1::2], proven)
-
-
-def _held_out(context: StepContext, action: Action) -> str | None:
-    name = context.plan.loaded.recipe.prove.held_out
-    return None if name is None else context.text(name, "held-out text", action.inputs["held_out"])
+    files, calibrated = context.plan.source.header.files, frozenset(artifact.calibration_lines)
+    proven = proof_ids(files, artifact.encoder, context.held_out_text(action), calibrated=calibrated)
+    ids = calibration_ids(context, artifact, action)
+    return Texts(ids[::2], ids[1::2], proven) if len(artifact.layout.routes) > 1 else Texts(ids, [], proven)
 
 
 def run_rknn_prove(context: StepContext, action: Action, work: Workspace) -> Result:
@@ -89,17 +75,9 @@ def run_rknn_prove(context: StepContext, action: Action, work: Workspace) -> Res
     artifact = next(a for a in context.plan.rknn if a.prove_action == action.name)
     compiled = context.result(artifact.compile_action)
     subject = SimulatedEncoder(
-        name=artifact.name,
-        source=context.checkpoint(),
+        **subject_fields(context, action, artifact, compiled),
         vectors=compiled.path(VECTORS_FILE),
-        encoder=artifact.encoder,
-        scheme=artifact.scheme,
-        settings=context.plan.loaded.recipe.prove,
-        held_out_text=_held_out(context, action),
-        attempts=tuple(Attempt.model_validate(a) for a in compiled.facts["attempts"]),
-        calibrated=frozenset(artifact.calibration_lines),
         toolkit=str(compiled.facts["toolkit"]),
-        logs=context.logs,
     )
     with context.weights_unchanged():
         proof = prove_simulated(

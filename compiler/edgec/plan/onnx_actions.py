@@ -11,7 +11,7 @@ from edgec.plan.encoder import EncoderPlan
 from edgec.plan.graph import STREAMING_MIB, ActionGraph, Draft
 from edgec.plan.model import ActionKind, Cost
 from edgec.plan.onnx import OnnxPlan
-from edgec.prove.encoder_pair.pair import proof_memory_mib
+from edgec.prove.encoder_pair.subject import proof_memory_mib
 from edgec.prove.thresholds import demanded
 from edgec.recipe.onnx import OnnxQuantize
 from edgec.recipe.rknn import RknnQuantize

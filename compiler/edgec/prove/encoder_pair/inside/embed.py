@@ -32,7 +32,7 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
     torch.set_num_threads(int(request["threads"]))
     texts, pooling = request["texts"], request["pooling"]
     batches = [texts[i : i + _BATCH] for i in range(0, len(texts), _BATCH)]
-    steps = _Steps(progress, 2 * len(texts) + len(batches))
+    steps = _Steps(progress, len(texts) if request["model"] is None else 2 * len(texts) + len(batches))
     started = time.process_time()
     source = [_pooled(hidden[0], len(ids), pooling) for ids, hidden in _in_torch(request["checkpoint"], texts, steps)]
     answer = {
