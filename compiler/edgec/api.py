@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgec.build.built import Built, built_from, standing_facts
 from edgec.build.doctor import Finding, examine
-from edgec.build.signers import BuildKeys, build_keys, find_keys, planned_signers, require_room_for_keys
+from edgec.build.signers import TO_BE_MADE, BuildKeys, build_keys, find_keys, require_room_for_keys
 from edgec.bundle.keyring import trusted_keys
 from edgec.device.facts import DeviceFacts, read_facts
 from edgec.device.finalize import Bench, Finalized, finalize
@@ -94,7 +94,7 @@ def plan(
     """
     shop = workshop or Workshop()
     loaded, target = check(recipe, sets=sets, env=shop.env)
-    signer, dify_signer = planned_signers(loaded, shop.config, shop.env)
+    signer, dify_signer = find_keys(loaded, shop.config, shop.env).signers
     source = _source(loaded, shop, shop.digests.peek)
     fingerprint = build_fingerprint(loaded, target, source, (signer, dify_signer), shop.digests)
     destination = Path(output or "artifacts") / bundle_name(loaded, target)
@@ -140,16 +140,13 @@ def build(
     require_writable(shop.cache, hint=CACHE_HINT)
     name = bundle_name(loaded, target)
     tar = folder / f"{name}.tar" if archive else None
-    keys = find_keys(loaded, shop.config, shop.env, shop.report)
-    if keys is None:
-        signer, dify_signer = planned_signers(loaded, shop.config, shop.env)
-        require_room_for_keys(shop.config, signer, dify_signer)
-        source = _digested(loaded, target, signer, shop)
+    found = find_keys(loaded, shop.config, shop.env, shop.report)
+    require_room_for_keys(shop.config, found)
+    source = _digested(loaded, target, found.signers[0], shop)
+    if TO_BE_MADE in found.signers:
         # A mistake that planning finds comes before a key that nobody asked for.
-        refuse_misfits(make_plan(loaded, target, source, shop.store, bundle_stands=False, signer=signer))
-        keys = build_keys(loaded, shop.config, shop.env, shop.report)
-    else:
-        source = _digested(loaded, target, keys.signer, shop)
+        refuse_misfits(make_plan(loaded, target, source, shop.store, bundle_stands=False, signer=found.signers[0]))
+    keys = build_keys(found, loaded, shop.config, shop.env, shop.report)
     # Nothing changed: said without reading a vocabulary of 150000 tokens.
     fingerprint = build_fingerprint(loaded, target, source, (keys.signer, keys.dify_signer), shop.digests)
     facts = standing_facts(shop.standing, folder / name, tar, fingerprint)

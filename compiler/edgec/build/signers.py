@@ -7,14 +7,14 @@ that its recipe is sound.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgec.bundle.keyfile import SigningKey
 from edgec.bundle.keyring import default_signing_key, find_signing_key, keys_folder
 from edgec.deploy.dify.keyring import default_dify_key, dify_keys_folder, find_dify_key
 from edgec.deploy.dify.keys import DifySigningKey
-from edgec.events import Event, Reporter
+from edgec.events import Reporter, silent
 from edgec.plan.plan import Signer
 from edgec.recipe.load import LoadedRecipe
 from edgec.store.atomic import require_writable
@@ -33,56 +33,52 @@ class BuildKeys:
     dify_signer: Signer | None
 
 
-def planned_signers(loaded: LoadedRecipe, config: Path, env: Mapping[str, str]) -> tuple[Signer, Signer | None]:
-    """Who would sign the bundle and the Dify package. Raises InputError for a key that cannot be used."""
-    found = find_signing_key(config, _bundle_key(loaded), env)
-    signer = TO_BE_MADE if found is None else Signer(found[0].public.fingerprint, found[1])
-    if loaded.recipe.package.dify is None:
-        return signer, None
-    dify = find_dify_key(config, _dify_key(loaded), env)
-    return signer, TO_BE_MADE if dify is None else Signer(dify[0].public.fingerprint, dify[1])
+@dataclass(frozen=True)
+class FoundKeys:
+    """The keys that are there, each with whether it is only a development key; None: still to be made."""
+
+    bundle: tuple[SigningKey, bool] | None
+    dify: tuple[DifySigningKey, bool] | None
+    wants_dify: bool
+
+    @property
+    def signers(self) -> tuple[Signer, Signer | None]:
+        """Who would sign the bundle and the Dify package, `TO_BE_MADE` where nobody can yet."""
+        return _signer(self.bundle), _signer(self.dify) if self.wants_dify else None
 
 
-def find_keys(loaded: LoadedRecipe, config: Path, env: Mapping[str, str], report: Reporter) -> BuildKeys | None:
-    """The keys of a build, None where one is still to be made. Raises InputError for a key that cannot be used."""
-    said: list[Event] = []
-    found = find_signing_key(config, _bundle_key(loaded), env, report=said.append)
-    if found is None:
-        return None
-    keys = BuildKeys(found[0], Signer(found[0].public.fingerprint, found[1]), None, None)
-    if loaded.recipe.package.dify is not None:
-        dify = find_dify_key(config, _dify_key(loaded), env, report=said.append)
-        if dify is None:
-            return None
-        keys = replace(keys, dify=dify[0], dify_signer=Signer(dify[0].public.fingerprint, dify[1]))
-    for event in said:
-        report(event)
-    return keys
+def find_keys(loaded: LoadedRecipe, config: Path, env: Mapping[str, str], report: Reporter = silent) -> FoundKeys:
+    """Looks for the keys of a build and makes none. Raises InputError for a key that cannot be used."""
+    wants_dify = loaded.recipe.package.dify is not None
+    return FoundKeys(
+        find_signing_key(config, _bundle_key(loaded), env, report=report),
+        find_dify_key(config, _dify_key(loaded), env, report=report) if wants_dify else None,
+        wants_dify,
+    )
 
 
-def require_room_for_keys(config: Path, signer: Signer, dify_signer: Signer | None) -> None:
+def require_room_for_keys(config: Path, found: FoundKeys) -> None:
     """Raises ToolError where a key is to be made and its folder cannot be written to; makes nothing."""
+    signer, dify_signer = found.signers
     if signer == TO_BE_MADE:
         require_writable(keys_folder(config), hint=CONFIG_HINT)
     if dify_signer == TO_BE_MADE:
         require_writable(dify_keys_folder(config), hint=CONFIG_HINT)
 
 
-def build_keys(loaded: LoadedRecipe, config: Path, env: Mapping[str, str], report: Reporter) -> BuildKeys:
-    """The keys of a build; makes the development keys that it lacks.
+def build_keys(
+    found: FoundKeys, loaded: LoadedRecipe, config: Path, env: Mapping[str, str], report: Reporter
+) -> BuildKeys:
+    """The keys of a build; makes the development keys that were not found. Raises ToolError where none can be made."""
+    bundle = found.bundle or default_signing_key(config, _bundle_key(loaded), env, report=report)
+    if not found.wants_dify:
+        return BuildKeys(bundle[0], _signer(bundle), None, None)
+    dify = found.dify or default_dify_key(config, _dify_key(loaded), env, report=report)
+    return BuildKeys(bundle[0], _signer(bundle), dify[0], _signer(dify))
 
-    Raises InputError for a key that cannot be used, ToolError where none can be made.
-    """
-    found = find_signing_key(config, _bundle_key(loaded), env, report=report)
-    if found is None:
-        found = default_signing_key(config, _bundle_key(loaded), env, report=report)
-    signer = Signer(found[0].public.fingerprint, found[1])
-    if loaded.recipe.package.dify is None:
-        return BuildKeys(found[0], signer, None, None)
-    dify = find_dify_key(config, _dify_key(loaded), env, report=report)
-    if dify is None:
-        dify = default_dify_key(config, _dify_key(loaded), env, report=report)
-    return BuildKeys(found[0], signer, dify[0], Signer(dify[0].public.fingerprint, dify[1]))
+
+def _signer(found: tuple[SigningKey | DifySigningKey, bool] | None) -> Signer:
+    return TO_BE_MADE if found is None else Signer(found[0].public.fingerprint, found[1])
 
 
 def _bundle_key(loaded: LoadedRecipe) -> Path | None:

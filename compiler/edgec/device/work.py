@@ -179,7 +179,8 @@ class Work:
     def _prove(self, journal: Journal) -> None:
         reference = read_device_reference(self.place.bundle / self.plan.proof.reference)
         self.place.proof_log.unlink(missing_ok=True)
-        with self._action(proof.ACTION, "prove", "compared with the recorded reference"), self._discarding_unproven():
+        stopped = (proof.RunnerStoppedError, KeyboardInterrupt)
+        with self._action(proof.ACTION, "prove", "compared with the recorded reference"), self._discarding(but=stopped):
             proven = proof.prove_engine(
                 self.plan,
                 reference,
@@ -249,23 +250,16 @@ class Work:
         self.report(ActionFinished(action, kind, cached=False, wall_s=time.monotonic() - started))
 
     @contextmanager
-    def _discarding(self) -> Iterator[None]:
-        """Throws half an engine away, so that nothing can take it for one. Its log stays."""
-        try:
-            yield
-        except (EdgecError, KeyboardInterrupt):
-            shutil.rmtree(self.place.fresh, ignore_errors=True)
-            raise
+    def _discarding(self, *, but: tuple[type[BaseException], ...] = ()) -> Iterator[None]:
+        """Throws away an engine that is half or failed, so that nothing can take it for one. Its log stays.
 
-    @contextmanager
-    def _discarding_unproven(self) -> Iterator[None]:
-        """Throws an engine away that failed its proof. One whose proof was stopped stays, and is proven next time."""
+        `but`: ends that say nothing of the engine; it stays, and is proven next time.
+        """
         try:
             yield
-        except proof.RunnerStoppedError:
-            raise
-        except EdgecError:
-            shutil.rmtree(self.place.fresh, ignore_errors=True)
+        except (EdgecError, KeyboardInterrupt) as end:
+            if not isinstance(end, but):
+                shutil.rmtree(self.place.fresh, ignore_errors=True)
             raise
 
 
