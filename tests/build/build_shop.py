@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from encoder_models import write_encoder
+from hub_server import HubServer
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "models" / "docs-llama"
@@ -86,3 +92,22 @@ class Shop:
     def run(self, *arguments: str | Path) -> Finished:
         """Runs a command to its end."""
         return self.finish(self.start(*arguments))
+
+
+@contextlib.contextmanager
+def hub_of(shop: Shop, recipe: Path, files: dict[str, bytes]) -> Iterator[Shop]:
+    """The workshop with a hub on 127.0.0.1 that has these files under the name and the commit of the recipe's model."""
+    source = YAML(typ="safe").load(recipe)["source"]
+    server = HubServer(files, repo=source["hub"], commit=source["revision"])
+    extra = {"HF_ENDPOINT": server.url, "HF_HOME": str(shop.folder / "hf"), "HF_HUB_OFFLINE": "0"}
+    try:
+        yield dataclasses.replace(shop, extra=extra)
+    finally:
+        server.close()
+
+
+def encoder_files(folder: Path, **options: Any) -> dict[str, bytes]:
+    """A small BERT, made in `folder`, by the names of its files."""
+    lines = (MODEL / "calibration.txt").read_text(encoding="utf-8").splitlines()
+    model = write_encoder(folder, lines[:2000], **options)
+    return {str(p.relative_to(model)): p.read_bytes() for p in model.rglob("*") if p.is_file()}

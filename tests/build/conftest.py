@@ -12,3 +12,11 @@ from build_shop import Shop
 def shop(tmp_path: Path) -> Shop:
     """Folders of this test's own."""
     return Shop(tmp_path)
+
+
+@pytest.fixture
+def workshop(shop: Shop, toolchains_root: Path) -> Shop:
+    """A workshop with the toolchains that are kept between tests."""
+    (shop.folder / "cache").mkdir()
+    (shop.folder / "cache" / "toolchains").symlink_to(toolchains_root)
+    return shop

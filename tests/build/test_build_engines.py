@@ -4,7 +4,6 @@ stage is the real one, but for the vendor's engine build, which only the device 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shlex
 import shutil
@@ -16,9 +15,7 @@ from typing import Any
 
 import engine_models
 import pytest
-from build_shop import Shop
-from hub_server import HubServer
-from ruamel.yaml import YAML
+from build_shop import Shop, hub_of
 
 from edgec.bundle.finalize_plan import parse_plan
 from edgec.prove.device_reference import DeviceReference
@@ -36,16 +33,11 @@ MODELS: dict[str, Callable[[Path], dict[str, bytes]]] = {
 
 
 @pytest.fixture
-def orin(request: pytest.FixtureRequest, shop: Shop, toolchains_root: Path) -> Iterator[tuple[Path, Shop]]:
+def orin(request: pytest.FixtureRequest, workshop: Shop) -> Iterator[tuple[Path, Shop]]:
     """A recipe, and a workshop whose hub has a small model under the name and the commit that the recipe has."""
     path = RECIPES / f"{request.param}.yaml"
-    source = YAML(typ="safe").load(path)["source"]
-    server = HubServer(MODELS[request.param](shop.folder), repo=source["hub"], commit=source["revision"])
-    extra = {"HF_ENDPOINT": server.url, "HF_HOME": str(shop.folder / "hf"), "HF_HUB_OFFLINE": "0"}
-    (shop.folder / "cache").mkdir()
-    (shop.folder / "cache" / "toolchains").symlink_to(toolchains_root)
-    yield path, dataclasses.replace(shop, extra=extra)
-    server.close()
+    with hub_of(workshop, path, MODELS[request.param](workshop.folder)) as shop:
+        yield path, shop
 
 
 def unpacked(shop: Shop, bundle: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator
@@ -10,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from build_shop import Shop
+from build_shop import Shop, encoder_files, hub_of
 from encoder_models import write_encoder
-from hub_server import HubServer
-from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes"
@@ -33,14 +30,6 @@ artifacts:
     quantize: {{scheme: fp32}}
 prove: {{held_out: {held_out}}}
 """
-
-
-@pytest.fixture
-def workshop(shop: Shop, toolchains_root: Path) -> Shop:
-    """A workshop with the toolchains that are kept between tests."""
-    (shop.folder / "cache").mkdir()
-    (shop.folder / "cache" / "toolchains").symlink_to(toolchains_root)
-    return shop
 
 
 def unpacked(shop: Shop, bundle: str) -> Path:
@@ -124,14 +113,10 @@ def test_a_tiny_encoder_in_other_schemes_twice_the_same(workshop: Shop) -> None:
 @pytest.fixture
 def hub_shop(workshop: Shop) -> Iterator[Shop]:
     """A workshop whose hub has a small BERT under the name and the commit that the recipe has."""
-    lines = (TEXTS / "calibration.txt").read_text(encoding="utf-8").splitlines()
-    model = write_encoder(workshop.folder / "encoder", lines[:2000], positions=256)
-    files = {str(p.relative_to(model)): p.read_bytes() for p in model.rglob("*") if p.is_file()}
-    source = YAML(typ="safe").load(RECIPES / "pi5-minilm.yaml")["source"]
-    server = HubServer(files, repo=source["hub"], commit=source["revision"])
-    extra = {"HF_ENDPOINT": server.url, "HF_HOME": str(workshop.folder / "hf"), "HF_HUB_OFFLINE": "0"}
-    yield dataclasses.replace(workshop, extra=extra)
-    server.close()
+    with hub_of(
+        workshop, RECIPES / "pi5-minilm.yaml", encoder_files(workshop.folder / "encoder", positions=256)
+    ) as shop:
+        yield shop
 
 
 @pytest.mark.parametrize("recipe", ["pi5-minilm.yaml", "wasm-minilm.yaml"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,10 +11,8 @@ from typing import Any
 import engine_models
 import numpy as np
 import pytest
-from build_shop import MODEL, Shop
+from build_shop import MODEL, Shop, hub_of
 from encoder_models import save_tensors, write_encoder
-from hub_server import HubServer
-from ruamel.yaml import YAML
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 _WIDTH, _INNER, _LAYERS, _HEADS = 256, 512, 2, 4
@@ -79,14 +76,8 @@ def test_the_recipe_is_built_from_a_hub(shop: Shop, name: str) -> None:
     if name.startswith("wasm") and shutil.which("npm") is None:
         pytest.skip("npm is not installed")
     path = RECIPES / f"{name}.yaml"
-    source = YAML(typ="safe").load(path)["source"]
-    server = HubServer(MODELS[name](shop.folder), repo=source["hub"], commit=source["revision"])
-    extra = {"HF_ENDPOINT": server.url, "HF_HOME": str(shop.folder / "hf"), "HF_HUB_OFFLINE": "0"}
-    shop = dataclasses.replace(shop, extra=extra)
-    try:
-        built = shop.run("build", path, "--set", "prove.windows=4")
-    finally:
-        server.close()
+    with hub_of(shop, path, MODELS[name](shop.folder)) as online:
+        built = online.run("build", path, "--set", "prove.windows=4")
     assert built.code == 0, built.last
     (proof,) = built.last["proofs"]
     assert all(check["passed"] for check in proof["checks"])

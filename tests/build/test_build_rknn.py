@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from build_shop import Shop
+from build_shop import Shop, encoder_files, hub_of
 from encoder_models import write_encoder
-from hub_server import HubServer
-from ruamel.yaml import YAML
 
 from edgec.errors import ToolError
 from edgec.events import silent
@@ -37,14 +34,6 @@ artifacts:
     quantize: {{scheme: fp16}}
 prove: {{held_out: {held_out}}}
 """
-
-
-@pytest.fixture
-def workshop(shop: Shop, toolchains_root: Path) -> Shop:
-    """A workshop with the toolchains that are kept between tests."""
-    (shop.folder / "cache").mkdir()
-    (shop.folder / "cache" / "toolchains").symlink_to(toolchains_root)
-    return shop
 
 
 @pytest.fixture
@@ -94,14 +83,8 @@ def test_a_tiny_encoder_in_both_types_says_what_a_program_must_know(workshop: Sh
 @pytest.fixture
 def hub_shop(workshop: Shop) -> Iterator[Shop]:
     """A workshop whose hub has a small BERT under the name and the commit that the recipe has."""
-    lines = (TEXTS / "calibration.txt").read_text(encoding="utf-8").splitlines()
-    model = write_encoder(workshop.folder / "encoder", lines[:2000])
-    files = {str(p.relative_to(model)): p.read_bytes() for p in model.rglob("*") if p.is_file()}
-    source = YAML(typ="safe").load(RECIPES / "rk3588-minilm.yaml")["source"]
-    server = HubServer(files, repo=source["hub"], commit=source["revision"])
-    extra = {"HF_ENDPOINT": server.url, "HF_HOME": str(workshop.folder / "hf"), "HF_HUB_OFFLINE": "0"}
-    yield dataclasses.replace(workshop, extra=extra)
-    server.close()
+    with hub_of(workshop, RECIPES / "rk3588-minilm.yaml", encoder_files(workshop.folder / "encoder")) as shop:
+        yield shop
 
 
 def test_the_recipe_is_planned_from_headers(hub_shop: Shop) -> None:
