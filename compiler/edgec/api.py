@@ -1,6 +1,7 @@
 """The verbs of edgec as Python functions: what the commands call, and what other programs may call.
 
-Rule: nothing here prints or exits; errors are `edgec.errors.EdgecError`, progress goes to the reporter given.
+Rules: nothing here prints or exits; errors are `edgec.errors.EdgecError`, progress goes to the reporter given. What a
+build with nothing to do does not need is imported where it is used: importing it took twice as long as such a build.
 """
 
 from __future__ import annotations
@@ -10,20 +11,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgec.build.built import Built, built_from, standing_facts
-from edgec.build.doctor import Finding, examine
 from edgec.build.signers import TO_BE_MADE, BuildKeys, build_keys, find_keys, require_room_for_keys
-from edgec.bundle.keyring import trusted_keys
-from edgec.device.facts import DeviceFacts, read_facts
-from edgec.device.finalize import Bench, Finalized, finalize
-from edgec.device.here import finish_here
 from edgec.errors import InputError
 from edgec.events import ActionFinished, Note, Reporter, silent
 from edgec.plan.check import load_checked
 from edgec.plan.fingerprint import build_fingerprint
-from edgec.plan.make import bundle_name, make_plan, open_source, refuse_full_disk, refuse_misfits
-from edgec.plan.plan import Plan, PlannedSource, Signer
+from edgec.plan.origin import PlannedSource, Signer, bundle_name, open_source
 from edgec.recipe.load import LoadedRecipe
 from edgec.store.actions import ActionStore
 from edgec.store.atomic import existing_part, require_writable
@@ -31,8 +27,14 @@ from edgec.store.digests import NOT_HASHED, DigestCache
 from edgec.store.paths import CACHE_HINT, cache_home, config_home, state_home
 from edgec.store.standing import StandingFolders
 from edgec.target.model import Target
-from edgec.toolchain.environments import Environment, find_toolchain, install, remove
-from edgec.toolchain.inventory import Standing, dispensable, dispose, inventory
+
+if TYPE_CHECKING:
+    from edgec.build.doctor import Finding
+    from edgec.device.facts import DeviceFacts
+    from edgec.device.finalize import Bench, Finalized
+    from edgec.plan.plan import Plan
+    from edgec.toolchain.environments import Environment
+    from edgec.toolchain.inventory import Standing
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ def plan(
     Raises InputError when the recipe is wrong or the model is not supported. A model that does not fit is planned:
     see `edgec.plan.make.refuse_misfits`.
     """
+    from edgec.plan.make import make_plan  # noqa: PLC0415
+
     shop = workshop or Workshop()
     loaded, target = check(recipe, sets=sets, env=shop.env)
     signer, dify_signer = find_keys(loaded, shop.config, shop.env).signers
@@ -111,6 +115,8 @@ def _digested(loaded: LoadedRecipe, target: Target, signer: Signer, shop: Worksh
     peeked = _source(loaded, shop, shop.digests.peek)
     if all(f.digest != NOT_HASHED for f in peeked.header.identity.files):
         return peeked
+    from edgec.plan.make import make_plan, refuse_misfits  # noqa: PLC0415
+
     refuse_misfits(make_plan(loaded, target, peeked, shop.store, bundle_stands=False, signer=signer))
     return _source(loaded, shop, shop.digests)
 
@@ -144,6 +150,8 @@ def build(
     require_room_for_keys(shop.config, found)
     source = _digested(loaded, target, found.signers[0], shop)
     if TO_BE_MADE in found.signers:
+        from edgec.plan.make import make_plan, refuse_misfits  # noqa: PLC0415
+
         # A mistake that planning finds comes before a key that nobody asked for.
         refuse_misfits(make_plan(loaded, target, source, shop.store, bundle_stands=False, signer=found.signers[0]))
     keys = build_keys(found, loaded, shop.config, shop.env, shop.report)
@@ -154,9 +162,9 @@ def build(
         shop.report(ActionFinished("bundle", "bundle", cached=True, wall_s=0.0))
         built = built_from(facts, folder / name, tar, cached=True, wall_s=time.monotonic() - started)
         return _with_engines(built, keys, shop, bench)
-    # A build with nothing to do needs none of the steps, whose import would be a fifth of its time.
     from edgec.build.bundle_step import run_bundle  # noqa: PLC0415
     from edgec.build.run import Runner  # noqa: PLC0415
+    from edgec.plan.make import make_plan, refuse_full_disk, refuse_misfits  # noqa: PLC0415
 
     made = make_plan(
         loaded, target, source, shop.store, bundle_stands=False, signer=keys.signer, dify_signer=keys.dify_signer
@@ -175,6 +183,9 @@ def _with_engines(built: Built, keys: BuildKeys, shop: Workshop, bench: Bench | 
     """The build with the engines that this very machine could make of it."""
     if not built.finishes_on_device:
         return built
+    from edgec.device.finalize import Bench  # noqa: PLC0415
+    from edgec.device.here import finish_here  # noqa: PLC0415
+
     own = Bench(env=shop.env, config=shop.config, report=shop.report) if bench is None else bench
     # What was signed a moment ago is signed by a key of this machine.
     trusting = replace(own, public_key=keys.bundle.public, accept_development_key=True)
@@ -210,17 +221,23 @@ def clean(
 
 def clean_toolchains(workshop: Workshop, *, dry_run: bool = False) -> dict[str, int]:
     """Removes environments of earlier locks, remains of killed installs and kept wheels; their bytes by name."""
+    from edgec.toolchain.inventory import dispensable, dispose  # noqa: PLC0415
+
     found = dispensable(workshop.toolchains)
     return {folder.name: size for folder, size in found.items() if dry_run or dispose(folder)}
 
 
 def toolchains(workshop: Workshop) -> tuple[Standing, ...]:
     """Every toolchain edgec knows, and which are installed."""
+    from edgec.toolchain.inventory import inventory  # noqa: PLC0415
+
     return inventory(workshop.toolchains)
 
 
 def install_toolchain(name: str, workshop: Workshop) -> Environment:
     """The environment of the toolchain, made if it is not there. Raises InputError (no such name), ToolError."""
+    from edgec.toolchain.environments import find_toolchain, install  # noqa: PLC0415
+
     log = workshop.logs / f"toolchain-{name}.log"
     toolchain = find_toolchain(name)
     return install(toolchain, workshop.toolchains, offline=workshop.offline, report=workshop.report, log=log)
@@ -228,16 +245,22 @@ def install_toolchain(name: str, workshop: Workshop) -> Environment:
 
 def remove_toolchain(name: str, workshop: Workshop) -> int:
     """Removes the toolchain's environments and returns the bytes freed. Raises InputError, ToolError (in use)."""
+    from edgec.toolchain.environments import find_toolchain, remove  # noqa: PLC0415
+
     return remove(find_toolchain(name), workshop.toolchains)
 
 
 def doctor(workshop: Workshop) -> tuple[Finding, ...]:
     """What of this machine would stop a build."""
+    from edgec.build.doctor import examine  # noqa: PLC0415
+
     return examine(workshop.cache, workshop.config, workshop.env)
 
 
 def device_facts(root: str | os.PathLike[str] = "/") -> DeviceFacts:
     """What this device is, or the one whose file system is at `root`."""
+    from edgec.device.facts import read_facts  # noqa: PLC0415
+
     return read_facts(Path(root), state_home())
 
 
@@ -248,4 +271,7 @@ def device_finalize(
 
     Raises InputError, ProofError (the bundle or the engine), DeviceError (mismatch, failed build), ToolError (disk).
     """
+    from edgec.bundle.keyring import trusted_keys  # noqa: PLC0415
+    from edgec.device.finalize import Bench, finalize  # noqa: PLC0415
+
     return finalize(Path(bundle), artifact=artifact, bench=bench or Bench(trusted=trusted_keys(config_home())))

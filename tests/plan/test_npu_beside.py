@@ -9,7 +9,7 @@ import pytest
 from edgec.documents.canonical import sha256_file
 from edgec.plan.check import load_checked
 from edgec.plan.gguf import plan_gguf
-from edgec.plan.make import open_source
+from edgec.plan.origin import open_source
 from edgec.recipe.model import GgufArtifact
 
 MODEL = Path(__file__).parents[2] / "models" / "docs-llama"

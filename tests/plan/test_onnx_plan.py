@@ -11,8 +11,8 @@ from encoder_models import write_encoder
 from edgec.documents.canonical import sha256_file
 from edgec.errors import Diagnostic, InputError
 from edgec.plan.check import load_checked
-from edgec.plan.make import open_source
 from edgec.plan.onnx import OnnxPlan, plan_onnx
+from edgec.plan.origin import open_source
 from edgec.recipe.onnx import OnnxArtifact
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from encoder_models import write_encoder
 from edgec.documents.canonical import sha256_file
 from edgec.errors import Diagnostic, InputError
 from edgec.plan.check import load_checked
-from edgec.plan.make import open_source
+from edgec.plan.origin import open_source
 from edgec.plan.rknn import RknnPlan, plan_rknn
 from edgec.recipe.rknn import RknnArtifact
 

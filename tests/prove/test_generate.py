@@ -9,7 +9,8 @@ import pytest
 from proof_models import compile_model, with_template
 
 from edgec.errors import InputError
-from edgec.prove.generate import Answer, check_answers, check_template, render_chat, samples, special_token_texts
+from edgec.prove.chat_template import render_chat, special_token_texts
+from edgec.prove.generate import Answer, check_answers, check_template, samples
 
 USER = [{"role": "user", "content": 'Say "é"'}]
 TOKENS = {"bos_token": "<s>"}

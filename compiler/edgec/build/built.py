@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgec.bundle.content import BundleContent
 from edgec.plan.model import Speed
-from edgec.plan.plan import Plan, Signer
+from edgec.plan.origin import Signer
 from edgec.prove.model import NotVerified, Proof
 from edgec.store.standing import StandingFolders
+
+if TYPE_CHECKING:
+    # At run time a build with nothing to do needs no plan.
+    from edgec.plan.plan import Plan
 
 
 @dataclass(frozen=True)

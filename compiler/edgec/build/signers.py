@@ -15,7 +15,7 @@ from edgec.bundle.keyring import default_signing_key, find_signing_key, keys_fol
 from edgec.deploy.dify.keyring import default_dify_key, dify_keys_folder, find_dify_key
 from edgec.deploy.dify.keys import DifySigningKey
 from edgec.events import Reporter, silent
-from edgec.plan.plan import Signer
+from edgec.plan.origin import Signer
 from edgec.recipe.load import LoadedRecipe
 from edgec.store.atomic import require_writable
 from edgec.store.paths import CONFIG_HINT

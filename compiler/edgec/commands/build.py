@@ -13,7 +13,7 @@ from edgec import api
 from edgec.build.built import Built
 from edgec.bundle.keyring import TrustedKey, trusted_keys
 from edgec.commands.output import Output, output_options
-from edgec.commands.plan_text import mib
+from edgec.commands.sizes import mib
 from edgec.store.paths import config_home
 
 

@@ -6,7 +6,7 @@ import click
 
 from edgec import api
 from edgec.commands.output import Output, output_options
-from edgec.commands.plan_text import mib
+from edgec.commands.sizes import mib
 
 
 @click.command()

@@ -5,13 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from edgec.commands.sizes import mib
 from edgec.plan.model import Action, ArtifactPlan
 from edgec.plan.plan import Plan
-
-
-def mib(size_bytes: float) -> str:
-    """A size for people."""
-    return f"{size_bytes / 2**30:.2f} GiB" if size_bytes >= 2**30 else f"{size_bytes / 2**20:.1f} MiB"
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import click
 
 from edgec import api
 from edgec.commands.output import Output, output_options
-from edgec.commands.plan_text import mib
+from edgec.commands.sizes import mib
 from edgec.toolchain.environments import Environment
 from edgec.toolchain.inventory import Standing
 

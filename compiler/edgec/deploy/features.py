@@ -11,7 +11,7 @@ from typing import Any
 
 from edgec.deploy.model import ServedModel
 from edgec.errors import InputError
-from edgec.prove.generate import render_chat
+from edgec.prove.chat_template import render_chat
 
 # Words that no template contains by itself.
 _FIRST, _SECOND, _ARGUMENT, _RESULT, _THOUGHT = (f"edgec-{w}-7f3a" for w in ("one", "two", "city", "sunny", "because"))

@@ -20,7 +20,8 @@ from edgec.plan.keys import source_key
 from edgec.plan.model import Action, Cost
 from edgec.plan.onnx import OnnxPlan
 from edgec.plan.onnx_actions import add_onnx
-from edgec.plan.plan import Planned, Signer
+from edgec.plan.origin import Signer
+from edgec.plan.plan import Planned
 from edgec.plan.rknn import RknnPlan
 from edgec.plan.rknn_actions import add_rknn
 from edgec.source.hub import bytes_to_download

@@ -14,8 +14,8 @@ from edgec.documents.salvage import Salvaged
 from edgec.documents.typed import ordered, parse
 from edgec.documents.wording import listed, nearest, shown
 from edgec.errors import Diagnostic, InputError
-from edgec.plan.deploy import deployment_mistakes
-from edgec.plan.emulation import AT, emulation_mistakes
+from edgec.plan.deploy_check import deployment_mistakes
+from edgec.plan.emulation_check import AT, emulation_mistakes
 from edgec.plan.template_check import template_mistake
 from edgec.recipe.load import LoadedRecipe, read_recipe, salvage_recipe
 from edgec.recipe.model import Artifact, GgufArtifact, Recipe

@@ -5,7 +5,7 @@ Rule: emitters are named in one place, here; what one of them refuses stands at 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from edgec.deploy.dify import emit as dify
@@ -17,44 +17,17 @@ from edgec.documents.canonical import sha256_json
 from edgec.errors import Diagnostic, InputError
 from edgec.formats.onnx.encoder import is_bert_tokenizer
 from edgec.plan.artifact import PlannedArtifact
+from edgec.plan.deploy_check import TRITON_FORMATS
 from edgec.plan.engine_model import EnginePlan
 from edgec.plan.keys import model_key
+from edgec.prove.chat_template import special_token_texts
 from edgec.prove.decoder_pair.reference import end_tokens
-from edgec.prove.generate import special_token_texts
 from edgec.recipe.load import LoadedRecipe
 from edgec.recipe.package import TritonPackage
 from edgec.source.model import CheckpointHeader
 from edgec.target.model import Target
 
 _NO_SERVERS = ("wasm32",)
-# Formats that Triton has a backend for, and those whose server speaks OpenAI's API, as Dify wants it.
-_TRITON_FORMATS = ("gguf", "trtllm")
-_OPENAI_FORMATS = ("gguf",)
-_FIRST = "put an artifact with `format: gguf` first: Triton and Dify serve the first"
-
-
-def deployment_mistakes(loaded: LoadedRecipe) -> Iterator[Mistake]:
-    """What is wrong with `package:` as far as the documents show."""
-    yield from _unserved(loaded)
-    package = loaded.recipe.package
-    if package.triton is not None:
-        yield from triton.check(package.triton, loaded.recipe)
-    if package.dify is not None:
-        yield from dify.check(package.dify, loaded.recipe, loaded.resolve)
-
-
-def _unserved(loaded: LoadedRecipe) -> Iterator[Mistake]:
-    """What is asked for and cannot serve the first artifact. A Triton repository nobody asked for is just left out."""
-    package, served = loaded.recipe.package, loaded.recipe.artifacts[0].format
-    is_written = "triton" in loaded.recipe.package.model_fields_set and package.triton is not None
-    if is_written and served not in _TRITON_FORMATS:
-        message = f"Triton has no backend for `{served}`"
-        if served == "onnx":
-            message = "this version writes no Triton repository for `onnx`"
-        yield Mistake(("package", "triton"), message, f"remove `triton`, or {_FIRST}")
-    if package.dify is not None and served not in _OPENAI_FORMATS:
-        message = f"Dify talks to servers with OpenAI's API, and an engine made of `{served}` has none"
-        yield Mistake(("package", "dify"), message, f"remove `dify`, or {_FIRST}")
 
 
 def plan_deployment(
@@ -66,7 +39,7 @@ def plan_deployment(
     mistakes: list[Mistake] = []
     emitted: dict[str, Emitted] = {}
     wants_triton = (
-        package.triton is not None and model.device.arch not in _NO_SERVERS and model.format in _TRITON_FORMATS
+        package.triton is not None and model.device.arch not in _NO_SERVERS and model.format in TRITON_FORMATS
     )
     if wants_triton and package.triton is not None:
         mistakes += triton.refuse(package.triton, model)

@@ -1,52 +1,22 @@
-"""The action that runs a proven artifact on an emulated processor of its target, and what a recipe may ask of it.
+"""The action that runs a proven artifact on an emulated processor of its target.
 
 Rule: an artifact's last proof is that of its emulation, where there is one; the proof before it stays as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from edgec.documents.canonical import sha256_json
-from edgec.documents.wording import listed
 from edgec.errors import Diagnostic, InputError
 from edgec.plan.artifact import PlannedArtifact
+from edgec.plan.emulation_check import AT
 from edgec.plan.graph import ActionGraph, Draft
 from edgec.plan.model import Action, Cost
 from edgec.prove.emulated.checks import LIMITS
 from edgec.prove.emulated.run import MAX_TOKENS, SINGLE_TOKENS, TEXTS, emulation_memory_mib
 from edgec.prove.emulated.subject import FORMATS, TOOLCHAIN
-from edgec.recipe.load import LoadedRecipe
 from edgec.target.model import Target
-
-AT = ("prove", "emulate")
-
-
-@dataclass(frozen=True)
-class EmulationMistake:
-    """Why a recipe's `prove.emulate` cannot be done, and what to do instead."""
-
-    message: str
-    hint: str
-
-
-def emulation_mistakes(loaded: LoadedRecipe, target: Target) -> Iterator[EmulationMistake]:
-    """What is wrong with `prove.emulate: true` on this target, before the model is looked at."""
-    if not loaded.recipe.prove.emulate:
-        return
-    if target.isa.arch != "aarch64":
-        yield EmulationMistake(
-            f"`{target.name}` is {target.isa.arch}, and only 64-bit ARM (aarch64) is emulated",
-            "remove `prove.emulate`, or choose a target with an aarch64 processor",
-        )
-    elif target.isa.qemu_cpu is None:
-        yield EmulationMistake(
-            f"the profile of `{target.name}` does not say which processor of qemu is like its own",
-            "set `isa.qemu_cpu` in the profile, for example `cortex-a76`; `qemu-aarch64-static -cpu help` lists them",
-        )
-    if not any(artifact.format in FORMATS for artifact in loaded.recipe.artifacts):
-        yield EmulationMistake("no artifact can be emulated", f"emulated are the formats {listed(FORMATS)}")
 
 
 def emulate_action(artifact: PlannedArtifact) -> str:

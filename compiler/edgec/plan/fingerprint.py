@@ -14,7 +14,7 @@ import edgec
 from edgec.documents.canonical import sha256_json
 from edgec.documents.files import is_file
 from edgec.plan.keys import builder_platform, every_tool, source_key
-from edgec.plan.plan import PlannedSource, Signer
+from edgec.plan.origin import PlannedSource, Signer
 from edgec.recipe.load import LoadedRecipe
 from edgec.target.model import Target
 

@@ -13,7 +13,7 @@ from typing import Any
 from edgec.documents.canonical import sha256_bytes
 from edgec.plan.keys import action_key, model_key
 from edgec.plan.model import Action, ActionKind, Cost
-from edgec.plan.plan import PlannedSource
+from edgec.plan.origin import PlannedSource
 from edgec.prove.held_out import built_in_text
 from edgec.recipe.load import LoadedRecipe
 from edgec.source.text import read_text

@@ -5,11 +5,9 @@ Rule: reads only. Nothing large is downloaded and nothing is written but remembe
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from edgec.errors import Diagnostic, InputError, Span, ToolError
-from edgec.events import Reporter, silent
 from edgec.plan.actions import Packaging, plan_actions
 from edgec.plan.deploy import plan_deployment
 from edgec.plan.engine import plan_engine
@@ -17,31 +15,17 @@ from edgec.plan.fit import disk_need
 from edgec.plan.gguf import plan_gguf
 from edgec.plan.graph import ActionGraph
 from edgec.plan.onnx import plan_onnx
-from edgec.plan.plan import Plan, Planned, PlannedSource, Signer
+from edgec.plan.origin import PlannedSource, Signer, bundle_name
+from edgec.plan.plan import Plan, Planned
 from edgec.plan.rknn import plan_rknn
 from edgec.recipe.load import LoadedRecipe
 from edgec.recipe.model import GgufArtifact
 from edgec.recipe.onnx import OnnxArtifact
 from edgec.recipe.rknn import RknnArtifact
-from edgec.source.hub import HubSource, fetch_header
-from edgec.source.local import open_local
 from edgec.source.place import placed_in
 from edgec.store.actions import ActionStore
 from edgec.store.atomic import existing_part, free_bytes, same_disk
 from edgec.target.model import Target
-
-
-def open_source(
-    loaded: LoadedRecipe, *, offline: bool, digest_file: Callable[[Path], str], report: Reporter = silent
-) -> PlannedSource:
-    """The checkpoint's header: from a local folder, or from the hub by range requests."""
-    source = loaded.recipe.source
-    if source.path is not None:
-        folder = loaded.resolve(source.path)
-        checkpoint = open_local(folder, licence=source.licence, digest_file=digest_file)
-        return PlannedSource(checkpoint.header, folder, None, offline)
-    hub = HubSource(repo=source.hub or "", revision=source.revision or "")
-    return PlannedSource(fetch_header(hub, offline=offline, licence=source.licence, report=report), None, hub, offline)
 
 
 def make_plan(
@@ -75,11 +59,6 @@ def make_plan(
         deployment=deployment,
         dify_signer=dify_signer,
     )
-
-
-def bundle_name(loaded: LoadedRecipe, target: Target) -> str:
-    """The name of the bundle's folder."""
-    return f"{loaded.recipe.name}-{loaded.recipe.version}-{target.name}"
 
 
 def _artifacts(loaded: LoadedRecipe, target: Target, source: PlannedSource) -> tuple[Planned, ...]:

@@ -4,39 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from edgec.deploy.model import Emitted
 from edgec.plan.engine_model import EnginePlan
 from edgec.plan.gguf import GgufPlan
 from edgec.plan.model import PROOFS, Action, DiskNeed
 from edgec.plan.onnx import OnnxPlan
+from edgec.plan.origin import PlannedSource, Signer
 from edgec.plan.rknn import RknnPlan
 from edgec.recipe.load import LoadedRecipe
-from edgec.source.hub import HubSource
-from edgec.source.model import CheckpointHeader
 from edgec.target.model import Target
 
 # Every kind of artifact; what they have in common is `PlannedArtifact`.
 Planned = GgufPlan | OnnxPlan | RknnPlan | EnginePlan
-
-
-@dataclass(frozen=True)
-class PlannedSource:
-    """Where the checkpoint is read from: a local folder, or a commit on the hub."""
-
-    header: CheckpointHeader
-    folder: Path | None
-    hub: HubSource | None
-    offline: bool
-
-
-@dataclass(frozen=True)
-class Signer:
-    """Who will sign: the fingerprint of the key, and whether it is a development key nobody vouches for."""
-
-    fingerprint: str
-    is_development: bool
 
 
 @dataclass(frozen=True)

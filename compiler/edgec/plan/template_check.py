@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import TemplateSyntaxError
 
 from edgec.errors import Diagnostic, InputError, Span
-from edgec.prove.generate import PROMPTS, render_chat, special_token_texts, template_environment
+from edgec.prove.chat_template import PROMPTS, render_chat, special_token_texts, template_environment
 
 _JINJA = template_environment()
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from dify_cases import KeyFile
 
 from edgec.deploy.dify.keyring import default_dify_key, find_dify_key, own_public_keys, signing_path
@@ -106,6 +108,17 @@ def test_a_short_key_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "short.pem"
     openssl("genrsa", "-traditional", "-out", path, "1024")
     assert "1024 bits is too short" in refused(path)
+
+
+def test_a_key_of_numbers_that_do_not_belong_together_is_refused(acme: KeyFile, tmp_path: Path) -> None:
+    numbers = load_dify_key(acme.private).private.private_numbers()
+    # Right primes and modulus, and exponents that are none of theirs.
+    wrong = rsa.RSAPrivateNumbers(
+        numbers.p, numbers.q, numbers.d - 2, numbers.dmp1 - 2, numbers.dmq1 - 2, numbers.iqmp, numbers.public_numbers
+    ).private_key(unsafe_skip_rsa_key_validation=True)
+    path = tmp_path / "wrong.pem"
+    path.write_bytes(wrong.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
+    assert "do not belong together" in refused(path)
 
 
 def test_what_is_no_key_is_refused(acme: KeyFile, tmp_path: Path) -> None:

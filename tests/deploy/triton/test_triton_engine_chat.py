@@ -7,7 +7,7 @@ import json
 import pytest
 
 from edgec.deploy.triton.templates.trtllm_preprocessing.chat import ChatTemplate
-from edgec.prove.generate import CONVERSATIONS, render_chat
+from edgec.prove.chat_template import CONVERSATIONS, render_chat
 
 # As Llama 3's and others': the first token's text, a refusal, a filter, a loop's end, training's marks.
 TEMPLATE = (

@@ -15,12 +15,12 @@ from edgec.errors import InputError
 from edgec.events import Reporter
 from edgec.formats.gguf.vocabulary.files import read_files
 from edgec.formats.gguf.vocabulary.template import chat_template
+from edgec.prove.chat_template import CONVERSATIONS, render_chat, special_token_texts
 from edgec.prove.checks import divergence_checks, tensor_checks
 from edgec.prove.decoder_pair.comparison import Comparison, compare_pair
 from edgec.prove.decoder_pair.needs import PROMPT_TOKENS
 from edgec.prove.decoder_pair.reference import device_reference, end_tokens, reference_bytes
 from edgec.prove.decoder_pair.texts import PairTokenizer, PromptText
-from edgec.prove.generate import CONVERSATIONS, render_chat, special_token_texts
 from edgec.prove.held_out import built_in_text
 from edgec.prove.model import Check, NotVerified, Proof, Sample, TensorError
 from edgec.prove.thresholds import Thresholds, demanded

@@ -16,8 +16,8 @@ from edgec.errors import InputError
 from edgec.events import Reporter
 from edgec.formats.gguf.vocabulary.equivalent import oracle_json
 from edgec.formats.gguf.vocabulary.loading import load_tokenizer
+from edgec.prove.chat_template import PROMPTS, render_chat, special_token_texts
 from edgec.prove.divergence import window_starts
-from edgec.prove.generate import PROMPTS, render_chat, special_token_texts
 from edgec.prove.held_out import HeldOut, cut_tokens
 from edgec.recipe.model import Prove
 
