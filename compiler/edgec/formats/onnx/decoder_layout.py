@@ -92,10 +92,10 @@ def plan_decoder_layout(
 ) -> DecoderLayout:
     """The layout of the decoder in `scheme`. `files`: the source's small ones, by name; `positions`: of config.json."""
     matrices = _matrices(decoder)
-    table = (decoder.vocabulary, decoder.width)
     # The tables of rotary angles reach to the model's last position.
     vectors = _vectors(decoder) + (positions if kind == "genai" else 4) * decoder.head_dim
-    floats = 4 * (sum(rows * columns for rows, columns in (*matrices, table)) + vectors)
+    stored = matrices if decoder.tied else [*matrices, (decoder.vocabulary, decoder.width)]
+    floats = 4 * (sum(rows * columns for rows, columns in stored) + vectors)
     if scheme in _BITS:
         by_type, embedding = _quantized(decoder, scheme, block_size, algorithm)
     else:

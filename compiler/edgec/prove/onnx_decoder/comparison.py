@@ -21,6 +21,7 @@ from edgec.toolchain.cores import usable_cores
 from edgec.toolchain.environments import Environment, run_json
 
 TOOLCHAIN = "genai"
+# Of each prompt that the artifact continues.
 NEW_TOKENS = 16
 _LOG = "compare-in-onnxruntime.log"
 # As for the comparison in torch, which this one runs too; and threads that wait do not spin.
@@ -73,6 +74,7 @@ def compare_onnx(
     weights_bytes: int,
     in_genai: bool,
     end_ids: Sequence[int],
+    new_tokens: int,
     settings: Prove,
     environment: Environment,
     logs: Path,
@@ -91,7 +93,7 @@ def compare_onnx(
         "scored_from": held_out.scored_from,
         "prompts": [list(prompt.token_ids) for prompt in prompts],
         "texts": [*(prompt.text for prompt in prompts), *texts],
-        "new_tokens": NEW_TOKENS,
+        "new_tokens": new_tokens,
         "end_ids": list(end_ids),
         "head_width": decoder.head_dim,
         "threads": usable_cores(),

@@ -92,12 +92,15 @@ def prove_onnx_decoder(subject: OnnxDecoder, environment: Environment, report: R
     held_out = tokenizer.windows(
         subject.text, subject.settings, report, n_ctx=decoder.context, n_vocab=decoder.vocabulary
     )
-    size = min(PROMPT_TOKENS, held_out.size, max(1, min(subject.context, decoder.context) - NEW_TOKENS))
+    room = min(subject.context, decoder.context)
+    new_tokens = min(NEW_TOKENS, max(1, room // 2))
+    size = min(PROMPT_TOKENS, held_out.size, room - new_tokens)
     prompts = tokenizer.prompts(subject.text, template if all(c.passed for c in checks) else None, size=size)
     texts = [piece.text for piece in corpus(sorted(set(special_token_texts(header.files).values())))]
     found = compare_onnx(
         subject.source.root, subject.model, held_out, prompts, texts,
         decoder=decoder, weights_bytes=subject.weights_bytes, in_genai=subject.in_genai, end_ids=ends,
+        new_tokens=new_tokens,
         settings=subject.settings, environment=environment, logs=subject.logs, report=report,
     )  # fmt: skip
     checks += divergence_checks(found.windows, held_out, subject.limits)
