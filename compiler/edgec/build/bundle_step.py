@@ -165,8 +165,10 @@ def _small(folder: Path, name: str, data: bytes, kind: MediaKind) -> BundleFile:
 
 def _weights(artifact: PlannedArtifact, compiled: Result) -> list[BundleFile]:
     by_name = {f.name: f for f in compiled.files}
+    # What a runtime loads by its folder has one of its own.
+    folder = "/".join(part for part in (artifact.format, compiled.facts.get("folder")) if part)
     return [
-        BundleFile(f"{artifact.format}/{name}", compiled.path(name), "weight", f.digest, f.size_bytes)
+        BundleFile(f"{folder}/{name}", compiled.path(name), "weight", f.digest, f.size_bytes)
         for name in compiled.facts["files"]
         if (f := by_name[name])
     ]

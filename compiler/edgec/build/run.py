@@ -18,6 +18,7 @@ from edgec.build.emulate_step import prepare_emulation, run_emulate
 from edgec.build.engine_steps import run_checkpoint, run_compare, run_export, run_quantize, run_ranges
 from edgec.build.gguf_steps import run_compiles, run_imatrix, run_prove
 from edgec.build.one_read import SOURCE_READERS, company
+from edgec.build.onnx_decoder_steps import run_onnx_decoder, run_onnx_decoder_prove
 from edgec.build.onnx_steps import run_onnx_export, run_onnx_prove, run_onnx_quantize
 from edgec.build.rknn_steps import run_rknn_build, run_rknn_prove
 from edgec.build.runtime_step import run_runtime
@@ -36,6 +37,8 @@ STEPS: Mapping[str, Step] = {
     "emulate": run_emulate,
     "export": run_export,
     "imatrix": run_imatrix,
+    "onnx_decoder": run_onnx_decoder,
+    "onnx_decoder_prove": run_onnx_decoder_prove,
     "onnx_export": run_onnx_export,
     "onnx_prove": run_onnx_prove,
     "onnx_quantize": run_onnx_quantize,

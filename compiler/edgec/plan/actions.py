@@ -20,6 +20,8 @@ from edgec.plan.keys import source_key
 from edgec.plan.model import Action, Cost
 from edgec.plan.onnx import OnnxPlan
 from edgec.plan.onnx_actions import add_onnx
+from edgec.plan.onnx_decoder import OnnxDecoderPlan
+from edgec.plan.onnx_decoder_actions import add_onnx_decoder
 from edgec.plan.origin import Signer
 from edgec.plan.plan import Planned
 from edgec.plan.rknn import RknnPlan
@@ -66,6 +68,8 @@ def _artifact(graph: ActionGraph, artifact: Planned) -> str:
             return add_gguf(graph, artifact)
         case OnnxPlan():
             return add_onnx(graph, artifact)
+        case OnnxDecoderPlan():
+            return add_onnx_decoder(graph, artifact)
         case RknnPlan():
             return add_rknn(graph, artifact)
         case EnginePlan():

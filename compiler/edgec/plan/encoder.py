@@ -75,7 +75,11 @@ def read_planned_encoder(loaded: LoadedRecipe, header: CheckpointHeader) -> Enco
 def runtime_of(target: Target, artifact: EncoderArtifact) -> Runtime:
     """The target's runtime for the artifact; a checked recipe has one."""
     scheme = artifact.quantize.scheme
-    return next(r for r in target.runtimes.values() if artifact.format in r.formats and scheme in r.schemes)
+    return next(
+        r
+        for r in target.runtimes.values()
+        if artifact.format in r.formats and scheme in r.schemes and "decoder" not in r.kinds
+    )
 
 
 def summarize(

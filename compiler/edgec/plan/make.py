@@ -15,6 +15,7 @@ from edgec.plan.fit import disk_need
 from edgec.plan.gguf import plan_gguf
 from edgec.plan.graph import ActionGraph
 from edgec.plan.onnx import plan_onnx
+from edgec.plan.onnx_decoder import is_decoder, plan_onnx_decoder
 from edgec.plan.origin import PlannedSource, Signer, bundle_name
 from edgec.plan.plan import Plan, Planned
 from edgec.plan.rknn import plan_rknn
@@ -72,6 +73,8 @@ def _artifact(loaded: LoadedRecipe, target: Target, source: PlannedSource, index
     match artifact:
         case GgufArtifact():
             return plan_gguf(loaded, target, source.header, artifact, index)
+        case OnnxArtifact() if is_decoder(source.header.config):
+            return plan_onnx_decoder(loaded, target, source.header, artifact, index)
         case OnnxArtifact():
             return plan_onnx(loaded, target, source.header, artifact, index)
         case RknnArtifact():

@@ -15,6 +15,7 @@ from edgec.plan.encoder import (
     refuse_thresholds,
     summarize,
 )
+from edgec.plan.onnx_decoder import refuse_decoder_settings
 from edgec.plan.placed import placed_at
 from edgec.recipe.load import LoadedRecipe
 from edgec.recipe.onnx import OnnxArtifact
@@ -40,6 +41,7 @@ def plan_onnx(
 ) -> OnnxPlan:
     """Plans the recipe's artifact number `index`. Raises InputError for what cannot be exported or proven."""
     refuse_thresholds(loaded)
+    refuse_decoder_settings(loaded, artifact, index)
     with placed_at(loaded, index):
         encoder = read_planned_encoder(loaded, header)
         layout = plan_layout(encoder, artifact.quantize.scheme)

@@ -10,13 +10,14 @@ from edgec.plan.engine_model import EnginePlan
 from edgec.plan.gguf import GgufPlan
 from edgec.plan.model import PROOFS, Action, DiskNeed
 from edgec.plan.onnx import OnnxPlan
+from edgec.plan.onnx_decoder import OnnxDecoderPlan
 from edgec.plan.origin import PlannedSource, Signer
 from edgec.plan.rknn import RknnPlan
 from edgec.recipe.load import LoadedRecipe
 from edgec.target.model import Target
 
 # Every kind of artifact; what they have in common is `PlannedArtifact`.
-Planned = GgufPlan | OnnxPlan | RknnPlan | EnginePlan
+Planned = GgufPlan | OnnxPlan | OnnxDecoderPlan | RknnPlan | EnginePlan
 
 
 @dataclass(frozen=True)

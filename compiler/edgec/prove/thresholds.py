@@ -67,9 +67,11 @@ _DEFAULTS: dict[str, Thresholds] = {
     "int4_gptq": Thresholds(0.15, 0.78, 1.15, 0.95),
     "int4_rtn": Thresholds(0.22, 0.74, 1.22, 0.92),
     "int4_wo": Thresholds(0.50, 0.64, 1.50, 0.85),
+    # Of decoders for onnxruntime, which have `int8`, `fp16` and `fp32` too. docs/onnx.md says where they come from.
+    "int4": Thresholds(0.15, 0.78, 1.15, 0.95),
     # Of encoders for onnxruntime: only the cosines have a use. docs/onnx.md says where they come from.
     "fp32": Thresholds(0.002, 0.97, 1.005, 0.9999),
-    "int8": Thresholds(0.15, 0.78, 1.15, 0.97, own_mean_cosine=0.99),
+    "int8": Thresholds(0.01, 0.93, 1.015, 0.97, own_mean_cosine=0.99),
     "int8_static": Thresholds(0.15, 0.78, 1.15, 0.97, own_mean_cosine=0.99),
     "int8_fine": Thresholds(0.01, 0.93, 1.015, 0.996, own_mean_cosine=0.999),
     "auto": Thresholds(0.15, 0.78, 1.15, 0.97, own_mean_cosine=0.99),

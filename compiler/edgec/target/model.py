@@ -146,6 +146,9 @@ class Runtime(_Doc):
 
     title: str = Field(description="Its name for people, for example `llama.cpp (CPU)`.")
     formats: tuple[Literal["gguf", "onnx", "edgellm", "trtllm", "rknn", "rkllm"], ...] = Field(min_length=1)
+    kinds: tuple[Literal["encoder", "decoder"], ...] = Field(
+        (), description="Kinds of model it serves, where another runtime serves the others in the same format."
+    )
     schemes: tuple[str, ...] = Field(min_length=1, description="Quantization schemes it serves, as recipes spell them.")
     preferred_schemes: tuple[str, ...] = Field((), description="Those to try first on this device, best first.")
     refused_schemes: dict[str, Reason] = Field(

@@ -84,7 +84,7 @@ def compare_pair(
             env=_MALLOC,
             report=report,
         )
-    _raise_refusal(answer, source, candidate, log)
+    raise_refusal(answer, source, candidate, log)
     try:
         return _comparison(answer, len(prompts))
     except (KeyError, TypeError, ValueError) as error:
@@ -93,7 +93,8 @@ def compare_pair(
         ) from error
 
 
-def _raise_refusal(answer: Mapping[str, Any], source: Path, candidate: Path, log: Path) -> None:
+def raise_refusal(answer: Mapping[str, Any], source: Path, candidate: Path, log: Path) -> None:
+    """Raises InputError or ProofError when the script refused a side."""
     refused = answer.get("refused")
     if refused is None:
         return
@@ -101,19 +102,12 @@ def _raise_refusal(answer: Mapping[str, Any], source: Path, candidate: Path, log
         hint = f"download the checkpoint again, or choose one of plain weights; the log is {log}"
         raise InputError.of(refused["message"], place=str(source), hint=hint)
     hint = f"build again without the cache (edgec clean); if it happens again, report it with the log {log}"
-    raise ProofError.of(f"the decoded artifact cannot be proven: {refused['message']}", place=str(candidate), hint=hint)
+    raise ProofError.of(f"the artifact cannot be proven: {refused['message']}", place=str(candidate), hint=hint)
 
 
 def _comparison(answer: Mapping[str, Any], prompts: int) -> Comparison:
     found = answer["divergence"]
-    divergence = Divergence(
-        tokens=int(found["tokens"]),
-        broken=int(found["broken"]),
-        mean_kl=_number(found["mean_kl"]),
-        top1=_number(found["top1"]),
-        perplexity=_perplexity(found["loss"]),
-        reference_perplexity=_perplexity(found["reference_loss"]),
-    )
+    divergence = divergence_of(found)
     if divergence.tokens + divergence.broken == 0:
         raise ValueError("no token was compared")
     continuations = tuple(
@@ -129,6 +123,18 @@ def _comparison(answer: Mapping[str, Any], prompts: int) -> Comparison:
         continuations=continuations,
         framework=f"torch {versions['torch']}, transformers {versions['transformers']}",
         peak_mib=int(answer["peak_mib"]),
+    )
+
+
+def divergence_of(found: Mapping[str, Any]) -> Divergence:
+    """What a script summed up. Raises KeyError, TypeError or ValueError for something else."""
+    return Divergence(
+        tokens=int(found["tokens"]),
+        broken=int(found["broken"]),
+        mean_kl=_number(found["mean_kl"]),
+        top1=_number(found["top1"]),
+        perplexity=_perplexity(found["loss"]),
+        reference_perplexity=_perplexity(found["reference_loss"]),
     )
 
 

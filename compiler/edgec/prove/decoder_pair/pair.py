@@ -10,16 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgec.documents.canonical import sha256_bytes
-from edgec.errors import InputError
 from edgec.events import Reporter
 from edgec.formats.gguf.vocabulary.files import read_files
 from edgec.formats.gguf.vocabulary.template import chat_template
-from edgec.prove.chat_template import CONVERSATIONS, render_chat, special_token_texts
 from edgec.prove.checks import divergence_checks, tensor_checks
 from edgec.prove.decoder_pair.comparison import Comparison, compare_pair
 from edgec.prove.decoder_pair.needs import PROMPT_TOKENS
 from edgec.prove.decoder_pair.reference import device_reference, end_tokens, reference_bytes
+from edgec.prove.decoder_pair.source_checks import template_check, tokenizer_check, vocabulary_check
 from edgec.prove.decoder_pair.texts import PairTokenizer, PromptText
 from edgec.prove.held_out import built_in_text
 from edgec.prove.model import Check, NotVerified, Proof, Sample, TensorError
@@ -73,9 +71,9 @@ def prove_decoder_pair(pair: DecoderPair, environment: Environment, reference: P
     header = pair.source.header
     decoder = read_decoder(header.config)
     tokenizer = PairTokenizer(header.files)
-    fits = _vocabulary_check(tokenizer, decoder.vocabulary)
+    fits = vocabulary_check(tokenizer, decoder.vocabulary)
     template = chat_template(read_files(header.files, dict(header.config)), pair.template)[0]
-    checks = [fits, *_tokenizer_check(tokenizer, pair.artifact_files), *_template_check(template, header.files)]
+    checks = [fits, *tokenizer_check(tokenizer, pair.artifact_files), *template_check(template, header.files)]
     if not fits.passed:
         return _proof(pair, "none", checks, (), _limits(pair, template, 0))
     held_out = tokenizer.windows(pair.text, pair.settings, report, n_ctx=decoder.context, n_vocab=decoder.vocabulary)
@@ -111,64 +109,6 @@ def _proof(
         samples=samples,
         tensors=pair.tensors,
         not_verified=not_verified,
-    )
-
-
-def _vocabulary_check(tokenizer: PairTokenizer, vocabulary: int) -> Check:
-    """Models have more rows than tokens, never fewer."""
-    largest = tokenizer.largest_id
-    return Check(
-        name="largest token id",
-        measured=largest,
-        threshold=vocabulary - 1,
-        relation="<=",
-        unit="the last row of the vocabulary",
-        passed=largest < vocabulary,
-        hint="tokenizer.json and config.json do not belong together: download the checkpoint again",
-    )
-
-
-def _tokenizer_check(tokenizer: PairTokenizer, carried: Mapping[str, bytes]) -> tuple[Check, ...]:
-    """A tokenizer.json that the artifact carries is the source's, byte for byte."""
-    own = carried.get("tokenizer.json")
-    if own is None:
-        return ()
-    same = sha256_bytes(own) == tokenizer.digest
-    return (
-        Check(
-            name="tokenizer.json of the artifact",
-            measured=0 if same else 1,
-            threshold=0,
-            relation="==",
-            unit="files that are not the source's",
-            passed=same,
-            detail="" if same else f"{sha256_bytes(own)}, the source's is {tokenizer.digest}",
-            hint="build again without the cache: the artifact does not come from this source",
-        ),
-    )
-
-
-def _template_check(template: str | None, files: Mapping[str, bytes]) -> tuple[Check, ...]:
-    """One turn of a user must give a prompt."""
-    if template is None:
-        return ()
-    why = ""
-    try:
-        if not render_chat(template, CONVERSATIONS[0], special_token_texts(files)).strip():
-            why = "the prompt is empty"
-    except InputError as error:
-        why = error.diagnostics[0].message
-    return (
-        Check(
-            name="chat template",
-            measured=1 if why else 0,
-            threshold=0,
-            relation="==",
-            unit="conversations that give no prompt",
-            passed=not why,
-            detail=why,
-            hint="give a template that renders: artifacts[].tokenizer.chat_template",
-        ),
     )
 
 

@@ -84,6 +84,11 @@ class PairTokenizer:
                 found.append(PromptText(f"held-out text {len(found) + 1}", piece, tuple(ids), adds_special=True))
         return (*found, *self._chat(template))
 
+    def token_ids(self, text: str) -> tuple[int, ...]:
+        """The ids of a whole text, special tokens in it and around it included."""
+        self._tokenizer.encode_special_tokens = False
+        return tuple(self._tokenizer.encode(text, add_special_tokens=True).ids)
+
     def answer_text(self, ids: Sequence[int]) -> str | None:
         """The text of generated tokens without special ones; None where the tokenizer does not say how to write it."""
         if self._tokenizer.decoder is None:

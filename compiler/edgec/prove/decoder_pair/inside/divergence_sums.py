@@ -66,13 +66,17 @@ class DivergenceSums:
         """Takes one piece of the vocabulary from `begin` on: (tokens, width) and (rows, width) of both models."""
         for first in range(0, len(self._targets), _BLOCK_TOKENS):
             rows = slice(first, first + _BLOCK_TOKENS)
-            found = [(s[rows] @ h.T).double() for s, h in zip(states, heads, strict=True)]
-            self._finite[rows] &= torch.isfinite(found[0]).all(dim=1) & torch.isfinite(found[1]).all(dim=1)
-            p, q = (torch.nan_to_num(logits, 0.0, 0.0, 0.0) for logits in found)
-            factor = self._reference.add(rows, begin, p, self._targets[rows])
-            self._candidate.add(rows, begin, q, self._targets[rows])
-            share = torch.exp(p - self._reference.top[rows][:, None])
-            self._cross[rows] = self._cross[rows] * factor + (share * (p - q)).sum(dim=1)
+            self.add_logits(rows, begin, *(s[rows] @ h.T for s, h in zip(states, heads, strict=True)))
+
+    def add_logits(self, rows: slice, begin: int, reference: torch.Tensor, candidate: torch.Tensor) -> None:
+        """Takes the logits of some tokens for one piece of the vocabulary; of each token the pieces in their order."""
+        found = reference.double(), candidate.double()
+        self._finite[rows] &= torch.isfinite(found[0]).all(dim=1) & torch.isfinite(found[1]).all(dim=1)
+        p, q = (torch.nan_to_num(logits, 0.0, 0.0, 0.0) for logits in found)
+        factor = self._reference.add(rows, begin, p, self._targets[rows])
+        self._candidate.add(rows, begin, q, self._targets[rows])
+        share = torch.exp(p - self._reference.top[rows][:, None])
+        self._cross[rows] = self._cross[rows] * factor + (share * (p - q)).sum(dim=1)
 
     def result(self, windows: int) -> dict[str, Any]:
         """Averages over all tokens that are finite, and for each window; None where there is none."""
