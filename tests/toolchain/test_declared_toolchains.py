@@ -13,7 +13,7 @@ from edgec.toolchain.environments import all_toolchains, find_toolchain, install
 from edgec.toolchain.interpreter import find_interpreter
 from edgec.toolchain.inventory import folder_bytes
 
-HEAVY = {"edgellm", "transformers", "optimum", "modelopt", "rknn"}
+HEAVY = {"edgellm", "transformers", "optimum", "modelopt", "rknn", "genai"}
 NAMES = [pytest.param(t.name, marks=[pytest.mark.heavy(t.name)] if t.name in HEAVY else []) for t in all_toolchains()]
 
 

@@ -221,8 +221,8 @@ def _summary(
         largest_file_bytes=layout.data_bytes,
     )
     # Of other runtimes than the profile's nothing is known.
-    is_known = layout.kind == "genai"
-    speeds = (_speed(target, runtime_name, runtime, decoder, layout=layout, context=context),) if is_known else ()
+    speed = _speed(target, runtime_name, runtime, decoder, layout=layout, context=context)
+    speeds = (speed,) if layout.kind == "genai" else ()
     return ArtifactPlan(
         name=f"onnx-{layout.scheme}",
         format="onnx",
