@@ -21,6 +21,8 @@ from edgec.plan.model import Action, Cost
 from edgec.plan.onnx import OnnxPlan
 from edgec.plan.onnx_actions import add_onnx
 from edgec.plan.plan import Planned, Signer
+from edgec.plan.rkllm import RkllmPlan
+from edgec.plan.rkllm_actions import add_rkllm
 from edgec.plan.rknn import RknnPlan
 from edgec.plan.rknn_actions import add_rknn
 from edgec.source.hub import bytes_to_download
@@ -67,6 +69,8 @@ def _artifact(graph: ActionGraph, artifact: Planned) -> str:
             return add_onnx(graph, artifact)
         case RknnPlan():
             return add_rknn(graph, artifact)
+        case RkllmPlan():
+            return add_rkllm(graph, artifact)
         case EnginePlan():
             return add_engine(graph, artifact)
 

@@ -18,10 +18,12 @@ from edgec.plan.gguf import plan_gguf
 from edgec.plan.graph import ActionGraph
 from edgec.plan.onnx import plan_onnx
 from edgec.plan.plan import Plan, Planned, PlannedSource, Signer
+from edgec.plan.rkllm import plan_rkllm
 from edgec.plan.rknn import plan_rknn
 from edgec.recipe.load import LoadedRecipe
 from edgec.recipe.model import GgufArtifact
 from edgec.recipe.onnx import OnnxArtifact
+from edgec.recipe.rkllm import RkllmArtifact
 from edgec.recipe.rknn import RknnArtifact
 from edgec.source.hub import HubSource, fetch_header
 from edgec.source.local import open_local
@@ -97,6 +99,8 @@ def _artifact(loaded: LoadedRecipe, target: Target, source: PlannedSource, index
             return plan_onnx(loaded, target, source.header, artifact, index)
         case RknnArtifact():
             return plan_rknn(loaded, target, source.header, artifact, index)
+        case RkllmArtifact():
+            return plan_rkllm(loaded, target, source.header, artifact, index)
         case _:
             return plan_engine(loaded, target, source.header, artifact, index)
 

@@ -11,6 +11,7 @@ from edgec.plan.engine_model import EnginePlan
 from edgec.plan.gguf import GgufPlan
 from edgec.plan.model import PROOFS, Action, DiskNeed
 from edgec.plan.onnx import OnnxPlan
+from edgec.plan.rkllm import RkllmPlan
 from edgec.plan.rknn import RknnPlan
 from edgec.recipe.load import LoadedRecipe
 from edgec.source.hub import HubSource
@@ -18,7 +19,7 @@ from edgec.source.model import CheckpointHeader
 from edgec.target.model import Target
 
 # Every kind of artifact; what they have in common is `PlannedArtifact`.
-Planned = GgufPlan | OnnxPlan | RknnPlan | EnginePlan
+Planned = GgufPlan | OnnxPlan | RknnPlan | RkllmPlan | EnginePlan
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,11 @@ class Plan:
     def rknn(self) -> tuple[RknnPlan, ...]:
         """The artifacts for Rockchip's NPU."""
         return tuple(a for a in self.artifacts if isinstance(a, RknnPlan))
+
+    @property
+    def rkllm(self) -> tuple[RkllmPlan, ...]:
+        """The language models for Rockchip's NPU."""
+        return tuple(a for a in self.artifacts if isinstance(a, RkllmPlan))
 
     @property
     def toolchains(self) -> tuple[str, ...]:

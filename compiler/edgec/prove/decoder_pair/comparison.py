@@ -84,7 +84,7 @@ def compare_pair(
             env=_MALLOC,
             report=report,
         )
-    _raise_refusal(answer, source, candidate, log)
+    raise_refusal(answer, source, candidate, log)
     try:
         return _comparison(answer, len(prompts))
     except (KeyError, TypeError, ValueError) as error:
@@ -93,7 +93,8 @@ def compare_pair(
         ) from error
 
 
-def _raise_refusal(answer: Mapping[str, Any], source: Path, candidate: Path, log: Path) -> None:
+def raise_refusal(answer: Mapping[str, Any], source: Path, candidate: Path, log: Path) -> None:
+    """Raises InputError or ProofError for a side that the script refused."""
     refused = answer.get("refused")
     if refused is None:
         return
@@ -104,8 +105,8 @@ def _raise_refusal(answer: Mapping[str, Any], source: Path, candidate: Path, log
     raise ProofError.of(f"the decoded artifact cannot be proven: {refused['message']}", place=str(candidate), hint=hint)
 
 
-def _comparison(answer: Mapping[str, Any], prompts: int) -> Comparison:
-    found = answer["divergence"]
+def divergence_of(found: Mapping[str, Any]) -> Divergence:
+    """What `divergence_sums` gave. Raises KeyError, TypeError or ValueError for what is no such thing."""
     divergence = Divergence(
         tokens=int(found["tokens"]),
         broken=int(found["broken"]),
@@ -116,6 +117,12 @@ def _comparison(answer: Mapping[str, Any], prompts: int) -> Comparison:
     )
     if divergence.tokens + divergence.broken == 0:
         raise ValueError("no token was compared")
+    return divergence
+
+
+def _comparison(answer: Mapping[str, Any], prompts: int) -> Comparison:
+    found = answer["divergence"]
+    divergence = divergence_of(found)
     continuations = tuple(
         tuple(tuple((int(i), float(value)) for i, value in position) for position in continuation)
         for continuation in answer["answers"]

@@ -7,6 +7,7 @@ finite are counted, never averaged in.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -64,15 +65,25 @@ class DivergenceSums:
         self, begin: int, states: tuple[torch.Tensor, torch.Tensor], heads: tuple[torch.Tensor, torch.Tensor]
     ) -> None:
         """Takes one piece of the vocabulary from `begin` on: (tokens, width) and (rows, width) of both models."""
+        for rows in self._blocks():
+            self._take(rows, begin, *((s[rows] @ h.T).double() for s, h in zip(states, heads, strict=True)))
+
+    def add_logits(self, begin: int, states: torch.Tensor, head: torch.Tensor, logits: torch.Tensor) -> None:
+        """The same with the reference's states and head, and the candidate's own logits, (tokens, rows)."""
+        for rows in self._blocks():
+            self._take(rows, begin, (states[rows] @ head.T).double(), logits[rows].double())
+
+    def _blocks(self) -> Iterator[slice]:
         for first in range(0, len(self._targets), _BLOCK_TOKENS):
-            rows = slice(first, first + _BLOCK_TOKENS)
-            found = [(s[rows] @ h.T).double() for s, h in zip(states, heads, strict=True)]
-            self._finite[rows] &= torch.isfinite(found[0]).all(dim=1) & torch.isfinite(found[1]).all(dim=1)
-            p, q = (torch.nan_to_num(logits, 0.0, 0.0, 0.0) for logits in found)
-            factor = self._reference.add(rows, begin, p, self._targets[rows])
-            self._candidate.add(rows, begin, q, self._targets[rows])
-            share = torch.exp(p - self._reference.top[rows][:, None])
-            self._cross[rows] = self._cross[rows] * factor + (share * (p - q)).sum(dim=1)
+            yield slice(first, first + _BLOCK_TOKENS)
+
+    def _take(self, rows: slice, begin: int, *found: torch.Tensor) -> None:
+        self._finite[rows] &= torch.isfinite(found[0]).all(dim=1) & torch.isfinite(found[1]).all(dim=1)
+        p, q = (torch.nan_to_num(logits, 0.0, 0.0, 0.0) for logits in found)
+        factor = self._reference.add(rows, begin, p, self._targets[rows])
+        self._candidate.add(rows, begin, q, self._targets[rows])
+        share = torch.exp(p - self._reference.top[rows][:, None])
+        self._cross[rows] = self._cross[rows] * factor + (share * (p - q)).sum(dim=1)
 
     def result(self, windows: int) -> dict[str, Any]:
         """Averages over all tokens that are finite, and for each window; None where there is none."""
