@@ -16,7 +16,7 @@ from edgec.documents.wording import listed, nearest, shown
 from edgec.errors import Diagnostic, InputError
 from edgec.plan.deploy import deployment_mistakes
 from edgec.plan.emulation import AT, emulation_mistakes
-from edgec.plan.npu_beside import four_bits_beside
+from edgec.plan.four_bits import four_bits_beside
 from edgec.plan.template_check import template_mistake
 from edgec.recipe.load import LoadedRecipe, read_recipe, salvage_recipe
 from edgec.recipe.model import Artifact, GgufArtifact, Recipe

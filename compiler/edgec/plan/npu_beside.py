@@ -19,9 +19,6 @@ from edgec.target.model import Target
 
 _RUNTIME, _SCHEME = "rkllm", "w8a8"
 _CPU, _CPU_SCHEMES = "llama_cpp", ("q4_0", "q4_k_m")
-# Bits of a weight, on average, in a file of the scheme.
-_BITS = {"q4_0": 4.5, "q4_k_m": 4.85, _SCHEME: 8}
-_BILLION = 1_000_000_000
 
 
 def npu_beside(
@@ -67,24 +64,6 @@ def cpu_beside(target: Target, header: CheckpointHeader, context: int, speed: Sp
         f"the CPU beside the NPU: {runtime.title} is predicted with {' and '.join(told)} tokens/s, this artifact, in "
         f"{scheme} on the NPU, at {_range(speed)} ({speed.confidence}); 4 bits are half of the memory, the NPU leaves "
         "the CPU free",
-    )
-
-
-def four_bits_beside(target: Target) -> str | None:
-    """What to use for 4 bits where the NPU has none, with the speed of both; None without a prediction of both."""
-    if not {_RUNTIME, _CPU} <= target.runtimes.keys():
-        return None
-    npu, small, fine = (
-        predict_speed(
-            target, name, bytes_per_token=int(_BILLION * _BITS[scheme] / 8), kv_bytes_per_token_at_context=0,
-            scheme=scheme,
-        )
-        for name, scheme in ((_RUNTIME, _SCHEME), *((_CPU, s) for s in _CPU_SCHEMES))
-    )  # fmt: skip
-    return (
-        "for 4 bits use `format: gguf` with `q4_0` or `q4_k_m` on the CPU: a model of a billion weights is predicted "
-        f"to decode with them at {_range(small)} or {_range(fine)} tokens/s ({small.confidence}), and with {_SCHEME} "
-        f"on the NPU at {_range(npu)}"
     )
 
 
