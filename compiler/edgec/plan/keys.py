@@ -30,7 +30,7 @@ REVISIONS: Mapping[str, int] = {
     "prove": 1,
     "compare": 1,
     "onnx_export": 1,
-    "onnx_quantize": 1,
+    "onnx_quantize": 2,
     "onnx_prove": 1,
     "emulate": 1,
     "rknn_build": 1,
