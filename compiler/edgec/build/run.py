@@ -20,6 +20,7 @@ from edgec.build.gguf_steps import run_compiles, run_imatrix, run_prove
 from edgec.build.one_read import SOURCE_READERS, company
 from edgec.build.onnx_decoder_steps import run_onnx_decoder, run_onnx_decoder_prove
 from edgec.build.onnx_steps import run_onnx_export, run_onnx_prove, run_onnx_quantize
+from edgec.build.rkllm_steps import run_rkllm_build, run_rkllm_prove
 from edgec.build.rknn_steps import run_rknn_build, run_rknn_prove
 from edgec.build.runtime_step import run_runtime
 from edgec.build.wheels_step import run_wheels
@@ -45,6 +46,8 @@ STEPS: Mapping[str, Step] = {
     "prove": run_prove,
     "quantize": run_quantize,
     "ranges": run_ranges,
+    "rkllm_build": run_rkllm_build,
+    "rkllm_prove": run_rkllm_prove,
     "rknn_build": run_rknn_build,
     "rknn_prove": run_rknn_prove,
     "runtime": run_runtime,

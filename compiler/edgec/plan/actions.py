@@ -24,6 +24,8 @@ from edgec.plan.onnx_decoder import OnnxDecoderPlan
 from edgec.plan.onnx_decoder_actions import add_onnx_decoder
 from edgec.plan.origin import Signer
 from edgec.plan.plan import Planned
+from edgec.plan.rkllm import RkllmPlan
+from edgec.plan.rkllm_actions import add_rkllm
 from edgec.plan.rknn import RknnPlan
 from edgec.plan.rknn_actions import add_rknn
 from edgec.source.hub import bytes_to_download
@@ -72,6 +74,8 @@ def _artifact(graph: ActionGraph, artifact: Planned) -> str:
             return add_onnx_decoder(graph, artifact)
         case RknnPlan():
             return add_rknn(graph, artifact)
+        case RkllmPlan():
+            return add_rkllm(graph, artifact)
         case EnginePlan():
             return add_engine(graph, artifact)
 

@@ -16,6 +16,7 @@ from edgec.documents.wording import listed, nearest, shown
 from edgec.errors import Diagnostic, InputError
 from edgec.plan.deploy_check import deployment_mistakes
 from edgec.plan.emulation_check import AT, emulation_mistakes
+from edgec.plan.four_bits import four_bits_beside
 from edgec.plan.template_check import template_mistake
 from edgec.recipe.load import LoadedRecipe, read_recipe, salvage_recipe
 from edgec.recipe.model import Artifact, GgufArtifact, Recipe
@@ -243,7 +244,10 @@ def _scheme_mistake(
     reason = next((r.refused_schemes[scheme] for r in runtimes if scheme in r.refused_schemes), None)
     served = list(dict.fromkeys(s for r in runtimes for s in (*r.preferred_schemes, *r.schemes)))
     message = f"`{target.name}` does not take `{scheme}`"
-    yield _at(loaded, at, f"{message}: {reason}" if reason else message, f"choose one of {listed(served)}")
+    hint = f"choose one of {listed(served)}"
+    beside = four_bits_beside(target) if artifact.format == "rkllm" and reason else None
+    hint = hint if beside is None else f"{hint}; {beside}"
+    yield _at(loaded, at, f"{message}: {reason}" if reason else message, hint)
 
 
 def _context_mistake(loaded: LoadedRecipe, target: Target, artifact_format: str) -> Iterator[_Found]:

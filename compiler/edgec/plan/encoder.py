@@ -19,6 +19,7 @@ from edgec.plan.model import ArtifactPlan
 from edgec.plan.model_shape import TransformerShape
 from edgec.recipe.load import LoadedRecipe
 from edgec.recipe.onnx import OnnxArtifact
+from edgec.recipe.rkllm import RkllmArtifact
 from edgec.recipe.rknn import RknnArtifact
 from edgec.source.model import CheckpointHeader
 from edgec.source.text import read_text
@@ -133,7 +134,7 @@ def numbers_of(artifact: EncoderArtifact, lines: tuple[str, ...]) -> dict[str, A
     return data
 
 
-def calibration_lines(loaded: LoadedRecipe, artifact: EncoderArtifact, index: int) -> tuple[str, ...]:
+def calibration_lines(loaded: LoadedRecipe, artifact: EncoderArtifact | RkllmArtifact, index: int) -> tuple[str, ...]:
     """The lines that are run, evenly over the text. Raises InputError, at the recipe's line, when they are too few."""
     calibration = artifact.quantize.calibration
     if calibration is None:

@@ -6,6 +6,7 @@ it may change when no key does, which only costs a plan.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from edgec.plan.keys import builder_platform, every_tool, source_key
 from edgec.plan.origin import PlannedSource, Signer
 from edgec.recipe.load import LoadedRecipe
 from edgec.target.model import Target
+from edgec.toolchain.definition import find_toolchain
+
+# Formats whose toolchain, of the same name, needs a wheel of the user.
+_BROUGHT = frozenset({"rkllm"})
 
 
 def build_fingerprint(
@@ -41,8 +46,16 @@ def build_fingerprint(
             "tools": every_tool(),
             "platform": builder_platform(),
             "code": _code(),
+            "user_wheels": _user_wheels(loaded, digest_file),
         }
     )
+
+
+def _user_wheels(loaded: LoadedRecipe, digest_file: Callable[[Path], str]) -> dict[str, str]:
+    """Digests of the wheels that the user brings to the recipe's toolchains; empty for one that is not there."""
+    wanted = (find_toolchain(name).user_wheel for name in {a.format for a in loaded.recipe.artifacts} & _BROUGHT)
+    paths = {w.variable: Path(os.environ.get(w.variable, "")).expanduser() for w in wanted if w is not None}
+    return {variable: digest_file(path) if is_file(path) else "" for variable, path in sorted(paths.items())}
 
 
 def _named_files(loaded: LoadedRecipe, digest_file: Callable[[Path], str]) -> dict[str, str]:

@@ -30,13 +30,15 @@ REVISIONS: Mapping[str, int] = {
     "prove": 1,
     "compare": 1,
     "onnx_export": 1,
-    "onnx_quantize": 1,
+    "onnx_quantize": 2,
     "onnx_prove": 1,
     "onnx_decoder": 1,
     "onnx_decoder_prove": 1,
     "emulate": 1,
     "rknn_build": 1,
     "rknn_prove": 1,
+    "rkllm_build": 1,
+    "rkllm_prove": 1,
     "wheels": 1,
     "runtime": 2,
     "bundle": 2,
@@ -65,6 +67,8 @@ _TOOLS: Mapping[str, tuple[str, ...]] = {
     "emulate": ("tokenizers",),
     "rknn_build": ("tokenizers",),
     "rknn_prove": ("numpy", "tokenizers"),
+    "rkllm_build": ("tokenizers",),
+    "rkllm_prove": ("tokenizers",),
     "wheels": (),
     "runtime": (),
     "bundle": (),
@@ -100,6 +104,9 @@ def made_with(actions: Iterable[Action]) -> dict[str, str]:
             own = "emulated " if action.kind == "emulate" else ""
             pinned = {f"{own}{tool}": number for tool, number in toolchain.pinned.items()}
             found |= {**pinned, f"toolchain {name}": toolchain.lock_digest}
+            if toolchain.user_wheel is not None:
+                tool = toolchain.user_wheel.distribution
+                found |= {tool: toolchain.user_wheel.version, f"{tool} wheel": action.inputs[f"{tool} wheel"]}
     return {"edgec": __version__, **dict(sorted(found.items()))}
 
 

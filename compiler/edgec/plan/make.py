@@ -18,10 +18,12 @@ from edgec.plan.onnx import plan_onnx
 from edgec.plan.onnx_decoder import is_decoder, plan_onnx_decoder
 from edgec.plan.origin import PlannedSource, Signer, bundle_name
 from edgec.plan.plan import Plan, Planned
+from edgec.plan.rkllm import plan_rkllm
 from edgec.plan.rknn import plan_rknn
 from edgec.recipe.load import LoadedRecipe
 from edgec.recipe.model import GgufArtifact
 from edgec.recipe.onnx import OnnxArtifact
+from edgec.recipe.rkllm import RkllmArtifact
 from edgec.recipe.rknn import RknnArtifact
 from edgec.source.place import placed_in
 from edgec.store.actions import ActionStore
@@ -79,6 +81,8 @@ def _artifact(loaded: LoadedRecipe, target: Target, source: PlannedSource, index
             return plan_onnx(loaded, target, source.header, artifact, index)
         case RknnArtifact():
             return plan_rknn(loaded, target, source.header, artifact, index)
+        case RkllmArtifact():
+            return plan_rkllm(loaded, target, source.header, artifact, index)
         case _:
             return plan_engine(loaded, target, source.header, artifact, index)
 

@@ -12,12 +12,13 @@ from edgec.plan.model import PROOFS, Action, DiskNeed
 from edgec.plan.onnx import OnnxPlan
 from edgec.plan.onnx_decoder import OnnxDecoderPlan
 from edgec.plan.origin import PlannedSource, Signer
+from edgec.plan.rkllm import RkllmPlan
 from edgec.plan.rknn import RknnPlan
 from edgec.recipe.load import LoadedRecipe
 from edgec.target.model import Target
 
 # Every kind of artifact; what they have in common is `PlannedArtifact`.
-Planned = GgufPlan | OnnxPlan | OnnxDecoderPlan | RknnPlan | EnginePlan
+Planned = GgufPlan | OnnxPlan | OnnxDecoderPlan | RknnPlan | RkllmPlan | EnginePlan
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,11 @@ class Plan:
     def rknn(self) -> tuple[RknnPlan, ...]:
         """The artifacts for Rockchip's NPU."""
         return tuple(a for a in self.artifacts if isinstance(a, RknnPlan))
+
+    @property
+    def rkllm(self) -> tuple[RkllmPlan, ...]:
+        """The language models for Rockchip's NPU."""
+        return tuple(a for a in self.artifacts if isinstance(a, RkllmPlan))
 
     @property
     def toolchains(self) -> tuple[str, ...]:

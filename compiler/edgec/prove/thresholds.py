@@ -75,8 +75,11 @@ _DEFAULTS: dict[str, Thresholds] = {
     "int8_static": Thresholds(0.15, 0.78, 1.15, 0.97, own_mean_cosine=0.99),
     "int8_fine": Thresholds(0.01, 0.93, 1.015, 0.996, own_mean_cosine=0.999),
     "auto": Thresholds(0.15, 0.78, 1.15, 0.97, own_mean_cosine=0.99),
-    # Of encoders on Rockchip's NPU, which has `fp16` and `auto` too. docs/rknn.md says where they come from.
-    "w8a8": Thresholds(0.15, 0.78, 1.15, 0.97, own_mean_cosine=0.99),
+    # Of Rockchip's NPU: encoders, which have `fp16` and `auto` too (docs/rknn.md), and decoders, as INT8 elsewhere.
+    "w8a8": Thresholds(0.09, 0.82, 1.09, 0.97, own_mean_cosine=0.99),
+    "w8a8_g128": Thresholds(0.09, 0.82, 1.09, 0.97),
+    "w8a8_g256": Thresholds(0.09, 0.82, 1.09, 0.97),
+    "w8a8_g512": Thresholds(0.09, 0.82, 1.09, 0.97),
     "mixed": Thresholds(0.15, 0.78, 1.15, 0.97, own_mean_cosine=0.99),
 }
 

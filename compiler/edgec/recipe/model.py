@@ -18,6 +18,7 @@ from edgec.recipe.document import Document, RelativePath, Slug, Version
 from edgec.recipe.engine import EdgeLlmArtifact, TrtLlmArtifact
 from edgec.recipe.onnx import OnnxArtifact
 from edgec.recipe.package import Package
+from edgec.recipe.rkllm import RkllmArtifact
 from edgec.recipe.rknn import RknnArtifact
 
 HubName = Annotated[
@@ -200,7 +201,8 @@ class GgufArtifact(Document):
 
 
 Artifact = Annotated[
-    GgufArtifact | OnnxArtifact | RknnArtifact | EdgeLlmArtifact | TrtLlmArtifact, Field(discriminator="format")
+    GgufArtifact | OnnxArtifact | RknnArtifact | RkllmArtifact | EdgeLlmArtifact | TrtLlmArtifact,
+    Field(discriminator="format"),
 ]
 
 

@@ -21,6 +21,21 @@ from edgec.documents.wording import listed, nearest, shown
 from edgec.errors import InputError
 
 
+class WheelDemand(BaseModel):
+    """A wheel that no index has and nobody may pass on: the user names it in an environment variable.
+
+    `smoke`: its modules that must be importable; `where`: where its maker gives it out.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    variable: str = Field(pattern=r"^EDGEC_[A-Z0-9_]+$")
+    distribution: str = Field(pattern=r"^[a-z0-9-]+$")
+    version: str
+    smoke: tuple[str, ...] = Field(min_length=1)
+    where: str
+
+
 class ToolchainDocument(BaseModel):
     """`toolchains/<name>.yaml`. `requirements` are what `ci/lock-toolchains` makes the lock from."""
 
@@ -32,6 +47,8 @@ class ToolchainDocument(BaseModel):
     python: str = Field(pattern=r"^>=3\.\d+,<3\.\d+$", examples=[">=3.11,<3.13"])
     platforms: tuple[Literal["linux-x86_64", "linux-aarch64"], ...] = Field(min_length=1)
     torch: str | None = Field(None, pattern=r"^\d+(\.\d+)+$", description="Installed first, from a CPU build.")
+    beside_torch: tuple[str, ...] = Field((), description="From the place that torch comes from, and not by hash.")
+    user_wheel: WheelDemand | None = None
     requirements: tuple[str, ...] = Field(min_length=1)
     overrides: tuple[str, ...] = Field((), description="In the place of what packages ask for; each was tried.")
     smoke: tuple[str, ...] = Field(min_length=1, description="Modules that must be importable.")
@@ -45,7 +62,8 @@ class Toolchain:
 
     `disk_mib`: needed for the environment and its wheels; `memory_mib`: what its tools need, unless told otherwise.
     `torch`: the version of the CPU build that is installed first, not by hash; `smoke`: modules that must import;
-    `requirements`: what the lock was made from; `overrides`: what was put in the place of packages' own demands.
+    `requirements`: what the lock was made from; `overrides`: what was put in the place of packages' own demands;
+    `user_wheel`: what the user must bring, see `edgec.toolchain.user_wheel`.
     """
 
     name: str
@@ -59,6 +77,8 @@ class Toolchain:
     torch: str | None = None
     requirements: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
+    beside_torch: tuple[str, ...] = ()
+    user_wheel: WheelDemand | None = None
 
     @property
     def pinned(self) -> dict[str, str]:
@@ -125,6 +145,8 @@ def load_toolchain(path: Path) -> Toolchain:
         torch=document.torch,
         requirements=document.requirements,
         overrides=document.overrides,
+        beside_torch=document.beside_torch,
+        user_wheel=document.user_wheel,
     )
 
 

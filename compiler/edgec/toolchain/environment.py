@@ -23,13 +23,17 @@ _KEY_CHARS = 16
 
 @dataclass(frozen=True)
 class Environment:
-    """A toolchain that is installed. `lock_digest`: `sha256:<hex>`; `versions`: distribution -> version."""
+    """A toolchain that is installed. `lock_digest`: `sha256:<hex>`; `versions`: distribution -> version.
+
+    `user_wheel`: `sha256:<hex>` of the wheel that the user brought to it, None for toolchains that need none.
+    """
 
     toolchain: Toolchain
     folder: Path
     python: Path
     lock_digest: str
     versions: Mapping[str, str]
+    user_wheel: str | None = None
 
     @property
     def site_packages(self) -> Path:
@@ -37,14 +41,23 @@ class Environment:
         return next(iter((self.folder / "lib").glob("python3.*"))) / "site-packages"
 
 
-def folder_name(toolchain: Toolchain, minor: int) -> str:
-    """`<name>-<16 hex>`: of the lock, Python's minor version and the platform, which all shape the content."""
+def folder_name(toolchain: Toolchain, minor: int, user_wheel: str | None = None) -> str:
+    """`<name>-<16 hex>`: of the lock, Python's minor version, the platform and the digest of the user's wheel, if any,
+    which all shape the content."""
     made_from = {"lock": toolchain.lock_digest, "python": f"3.{minor}", "platform": this_platform()}
+    if user_wheel is not None:
+        made_from["user_wheel"] = user_wheel
     return f"{toolchain.name}-{sha256_json(made_from).removeprefix('sha256:')[:_KEY_CHARS]}"
 
 
 def installed(toolchain: Toolchain, root: Path) -> Environment | None:
-    """The environment of this toolchain's present lock under `root`; None if there is none that is whole."""
+    """The environment of this toolchain's present lock under `root`; None if there is none that is whole.
+
+    With whatever wheel the user brought, where it needs one: a step looks for that of its own (`install`).
+    """
+    if toolchain.user_wheel is not None:
+        folders = sorted(p for p in root.glob(f"{toolchain.name}-*") if p.name.rpartition("-")[0] == toolchain.name)
+        return next((e for folder in folders if (e := read_environment(toolchain, folder)) is not None), None)
     for minor in toolchain.python_minors:
         environment = read_environment(toolchain, root / folder_name(toolchain, minor))
         if environment is not None:
@@ -60,7 +73,8 @@ def read_environment(toolchain: Toolchain, folder: Path) -> Environment | None:
         # The Python it was made with may have been removed since: then this link leads nowhere.
         has_all = python.is_file() and record["distributions"] == distribution_folders(folder)
         is_whole = has_all and record["lock_digest"] == toolchain.lock_digest
-        environment = Environment(toolchain, folder, python, record["lock_digest"], record["versions"])
+        own = record.get("user_wheel")
+        environment = Environment(toolchain, folder, python, record["lock_digest"], record["versions"], own)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return environment if is_whole else None
@@ -71,13 +85,16 @@ def distribution_folders(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("lib/python3.*/site-packages/*.dist-info"))
 
 
-def record_of(toolchain: Toolchain, folder: Path, versions: Mapping[str, str]) -> dict[str, Any]:
+def record_of(
+    toolchain: Toolchain, folder: Path, versions: Mapping[str, str], user_wheel: str | None = None
+) -> dict[str, Any]:
     """What `read_environment` reads."""
     return {
         "toolchain": toolchain.name,
         "lock_digest": toolchain.lock_digest,
         "versions": dict(sorted(versions.items())),
         "distributions": distribution_folders(folder),
+        **({} if user_wheel is None else {"user_wheel": user_wheel}),
     }
 
 

@@ -36,6 +36,7 @@ from edgec.toolchain.environment import (
 from edgec.toolchain.interpreter import Interpreter, find_interpreter
 from edgec.toolchain.pip import Pip
 from edgec.toolchain.surroundings import for_tool
+from edgec.toolchain.user_wheel import UserWheel, find_user_wheel
 from edgec.toolchain.verification import verified_versions
 
 _STEPS = ("python", "wheels", "install", "verify")
@@ -47,14 +48,18 @@ def install(toolchain: Toolchain, root: Path, *, offline: bool, report: Reporter
     """The environment of `toolchain` under `root`, made if it is not there.
 
     `offline`: pip opens no connection. Raises ToolError: no fitting Python, platform, disk or wheels; or what was
-    installed is not what the lock says.
+    installed is not what the lock says. Raises InputError for a wheel that the user must bring and did not.
     """
-    present = installed(toolchain, root)
-    if present is not None:
-        return present
+    own = None
+    if toolchain.user_wheel is None:
+        present = installed(toolchain, root)
+        if present is not None:
+            return present
+    else:
+        own = find_user_wheel(toolchain, os.environ)
     _refuse_platform(toolchain)
-    interpreter = find_interpreter(toolchain, os.environ)
-    folder = root / folder_name(toolchain, interpreter.minor)
+    interpreter = find_interpreter(toolchain if own is None else own.suited(toolchain), os.environ)
+    folder = root / folder_name(toolchain, interpreter.minor, None if own is None else own.digest)
     note = Note(f"another process is installing the toolchain `{toolchain.name}`; waiting for it")
     with exclusive(work_lock(folder), waiting=lambda: report(note), hint=CACHE_HINT):
         present = read_environment(toolchain, folder)
@@ -63,7 +68,7 @@ def install(toolchain: Toolchain, root: Path, *, offline: bool, report: Reporter
         with explained(root, hint=CACHE_HINT):
             sweep(folder)
         _refuse_full_disk(toolchain, root)
-        return _make(toolchain, folder, interpreter, offline=offline, report=report, log=log)
+        return _make(toolchain, folder, interpreter, own=own, offline=offline, report=report, log=log)
 
 
 def remove(toolchain: Toolchain, root: Path) -> int:
@@ -129,7 +134,14 @@ def _delete_whole(folder: Path) -> None:
 
 
 def _make(
-    toolchain: Toolchain, folder: Path, interpreter: Interpreter, *, offline: bool, report: Reporter, log: Path
+    toolchain: Toolchain,
+    folder: Path,
+    interpreter: Interpreter,
+    *,
+    own: UserWheel | None,
+    offline: bool,
+    report: Reporter,
+    log: Path,
 ) -> Environment:
     action = f"toolchain {toolchain.name}"
     started = time.monotonic()
@@ -146,15 +158,18 @@ def _make(
         step("wheels", "finding the wheels" if offline else "downloading the wheels")
         wheels = pip.collect(partial / "wheels")
         step("install", "installing")
-        pip.install(wheels)
+        pip.install(wheels, own)
         step("verify", "verifying")
-        versions = verified_versions(toolchain, partial / "bin" / "python", log)
+        versions = verified_versions(toolchain, partial / "bin" / "python", log, own)
         with explained(folder, hint=CACHE_HINT):
             pip.keep(wheels)
             _relocate(partial, folder)
             # Made for this user only, as temporary folders are.
             partial.chmod(0o755)
-            write_file(partial / RECORD, canonical_json(record_of(toolchain, partial, versions)))
+            write_file(
+                partial / RECORD,
+                canonical_json(record_of(toolchain, partial, versions, None if own is None else own.digest)),
+            )
             # Thousands of files of pip's: all on the disk before the name says that they are.
             os.sync()
             _delete_whole(folder)

@@ -16,6 +16,7 @@ from edgec.errors import ToolError
 from edgec.toolchain.definition import Toolchain
 from edgec.toolchain.dialogue import run_module
 from edgec.toolchain.surroundings import for_pip
+from edgec.toolchain.user_wheel import UserWheel
 
 _TIMEOUT_S = 3600.0
 _EXACTLY = ("--no-deps", "--only-binary=:all:")
@@ -37,19 +38,25 @@ class Pip:
         wheels.mkdir()
         if self.toolchain.torch is not None:
             self._refuse_cuda(self._torch, wheels)
-            self._pip("download", *_EXACTLY, *self._sources, "--dest", str(wheels), self._torch)
+            together = [self._torch, *self.toolchain.beside_torch]
+            self._pip("download", *_EXACTLY, *self._sources, "--dest", str(wheels), *together)
         locked = ["--require-hashes", "--requirement", str(self.toolchain.lock)]
         self._pip("download", *_EXACTLY, *self._sources, "--dest", str(wheels), *locked)
         return wheels
 
-    def install(self, wheels: Path) -> None:
-        """Installs torch, then the lock, from the folder `wheels` only. Raises ToolError."""
+    def install(self, wheels: Path, own: UserWheel | None = None) -> None:
+        """Installs torch and the lock, from the folder `wheels` only, then the user's `own` wheel. Raises ToolError."""
         # Modules are compiled on first use: of most toolchains, few are ever imported.
         options = [*_EXACTLY, "--no-compile", "--no-index", "--find-links", str(wheels)]
         if self.toolchain.torch is not None:
-            self._pip("install", *options, self._torch)
+            self._pip("install", *options, self._torch, *self.toolchain.beside_torch)
         self._pip("install", *options, "--require-hashes", "--requirement", str(self.toolchain.lock))
-        if not self.toolchain.overrides:
+        if own is not None:
+            # By hash: the file is the one that was looked at.
+            wanted = wheels.with_name("own-wheel.txt")
+            wanted.write_text(f"{own.path.as_uri()} --hash={own.digest}\n", encoding="utf-8")
+            self._pip("install", *options, "--require-hashes", "--requirement", str(wanted))
+        if not self.toolchain.overrides and own is None:
             # pip knows no exceptions; what stands beside them is verified with the rest (`inside/verify.py`).
             self._pip("check")
 

@@ -51,3 +51,14 @@ def test_a_miss_names_every_candidate_with_its_numbers() -> None:
     assert "static-all 23.0 MB, mean 0.7848, smallest 0.4038" in found.message
     assert "static-u8 failed (RuntimeError: no kernel)" in found.message
     assert "lower prove.min_cosine" in (found.hint or "")
+
+
+# The same size, and nearer by far than is asked for.
+TOKEN = Candidate("dynamic-token", "", 23_150_599, 0.9991, 0.9974, 0.5)
+
+
+def test_integer_products_win_where_they_have_much_to_spare() -> None:
+    assert choose([CHANNEL, TOKEN, WEIGHTS, KEEP], DEMAND, LOG) is TOKEN
+    # With a quarter of the error that is allowed, or less, nearness counts no more.
+    strict = Demand(mean_cosine=0.999, min_cosine=0.99)
+    assert choose([TOKEN, WEIGHTS], strict, LOG) is WEIGHTS

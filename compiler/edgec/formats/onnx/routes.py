@@ -10,7 +10,10 @@ from typing import Literal
 
 Method = Literal["dynamic", "static", "weights"]
 # Sizes of candidates that differ by less than this share count as equal: the nearer to the source then wins.
-SAME_SIZE = 0.01
+SAME_SIZE = 0.02
+# Of those, one of integer products wins over others when its error is at most this share of what is allowed: in a
+# browser it is three times as fast, natively twice (docs/onnx.md).
+SPARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class Route:
     are onnxruntime's own quantizer, `weights` writes int8 weights with a scale per output and DequantizeLinear.
     `embedding`: `tensor` (onnxruntime's: one scale for the table) or `row` (one for each token, as standard operators).
     `every_op`: all operators that onnxruntime quantizes, not matrix products alone; `keep_down`: the second matrix of
-    each feed-forward stays float32; `activation_bits`: of `static`.
+    each feed-forward stays float32; `activation_bits`: of `static`; `per_token`: `dynamic` with a scale for each token,
+    channels evened out on the calibration text.
     """
 
     name: str
@@ -33,14 +37,18 @@ class Route:
     every_op: bool = False
     keep_down: bool = False
     activation_bits: Literal[8, 16] = 8
+    per_token: bool = False
 
     @property
     def needs_text(self) -> bool:
         """Whether it runs the model on the calibration text."""
-        return self.method == "static"
+        return self.method == "static" or self.per_token
 
 
 _DYNAMIC = Route("dynamic", "dynamic, a scale per channel", "dynamic")
+_TOKEN = Route(
+    "dynamic-token", "dynamic, a scale per channel and per token, channels evened out", "dynamic", per_token=True
+)
 _STATIC = Route("static-u16", "static QDQ, activations of 16 bits", "static", activation_bits=16)
 _WEIGHTS = Route("weights", "weights alone, a scale per channel; activations in blocks, by the runtime", "weights")
 _OTHERS = (
@@ -57,5 +65,8 @@ ROUTES: dict[str, tuple[Route, ...]] = {
     "int8": (_DYNAMIC,),
     "int8_static": (_STATIC,),
     "int8_fine": (_WEIGHTS,),
-    "auto": (*_OTHERS[:3], _DYNAMIC, _WEIGHTS, *_OTHERS[3:5], _STATIC, _OTHERS[5]),
+    "auto": (*_OTHERS[:3], _DYNAMIC, _TOKEN, _WEIGHTS, *_OTHERS[3:5], _STATIC, _OTHERS[5]),
 }
+
+# Names of the routes whose products the runtime computes in integers.
+INTEGER = frozenset(route.name for routes in ROUTES.values() for route in routes if route.method == "dynamic")

@@ -17,7 +17,7 @@ from edgec.events import Reporter
 from edgec.formats.candidates import Candidate, Demand
 from edgec.formats.onnx.encoder import Encoder
 from edgec.formats.onnx.layout import MODEL_FILE, OPSET, OnnxLayout
-from edgec.formats.onnx.routes import SAME_SIZE, Route
+from edgec.formats.onnx.routes import INTEGER, SAME_SIZE, SPARE, Route
 from edgec.formats.tool_files import keep, require_file, scratch_in
 from edgec.source.model import Checkpoint
 from edgec.toolchain.cores import usable_cores
@@ -169,7 +169,8 @@ def _candidates(answers: Sequence[Mapping[str, Any]], routes: Sequence[Route]) -
 
 
 def choose(tried: Sequence[Candidate], demand: Demand, log: Path) -> Candidate:
-    """The smallest candidate that meets the demand; of those within a hundredth of its size, the nearest to the source.
+    """The smallest candidate that meets the demand; of those within a fiftieth of its size, the nearest to the source:
+    of those with integer products, if any of them has but a quarter of the error that is allowed, else of all.
 
     Raises ProofError with every candidate's numbers when none does.
     """
@@ -178,7 +179,9 @@ def choose(tried: Sequence[Candidate], demand: Demand, log: Path) -> Candidate:
         raise demand.missed_by(tried, f"lower prove.min_cosine, or use `scheme: fp32`; the log is {log}")
     smallest = min(c.size_bytes for c in good)
     near = [c for c in good if c.size_bytes <= smallest * (1 + SAME_SIZE)]
-    return max(near, key=lambda c: (c.mean_cosine or 0.0, -c.size_bytes))
+    allowed = SPARE * (1 - demand.mean_cosine)
+    quick = [c for c in near if c.name in INTEGER and 1 - (c.mean_cosine or 0.0) <= allowed]
+    return max(quick or near, key=lambda c: (c.mean_cosine or 0.0, -c.size_bytes))
 
 
 @contextlib.contextmanager

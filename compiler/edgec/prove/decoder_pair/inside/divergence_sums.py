@@ -7,6 +7,7 @@ finite are counted, never averaged in.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -64,9 +65,13 @@ class DivergenceSums:
         self, begin: int, states: tuple[torch.Tensor, torch.Tensor], heads: tuple[torch.Tensor, torch.Tensor]
     ) -> None:
         """Takes one piece of the vocabulary from `begin` on: (tokens, width) and (rows, width) of both models."""
-        for first in range(0, len(self._targets), _BLOCK_TOKENS):
-            rows = slice(first, first + _BLOCK_TOKENS)
+        for rows in self.blocks():
             self.add_logits(rows, begin, *(s[rows] @ h.T for s, h in zip(states, heads, strict=True)))
+
+    def blocks(self) -> Iterator[slice]:
+        """All tokens, in pieces whose logits are small enough to stand in float64."""
+        for first in range(0, len(self._targets), _BLOCK_TOKENS):
+            yield slice(first, first + _BLOCK_TOKENS)
 
     def add_logits(self, rows: slice, begin: int, reference: torch.Tensor, candidate: torch.Tensor) -> None:
         """Takes the logits of some tokens for one piece of the vocabulary; of each token the pieces in their order."""
