@@ -14,7 +14,7 @@ from PIL import Image
 
 from edgec.errors import InputError
 from edgec.formats.image_settings import ImageSettings, input_settings, preprocessor_settings
-from edgec.formats.images import image_files, images_digest, load_image, load_images
+from edgec.formats.images import image_files, image_set, images_digest, load_image, load_images, load_set
 from edgec.recipe.inputs import ImageInput
 
 PLAIN = ImageSettings(8, 8, "none", scale=1.0)
@@ -167,3 +167,20 @@ def test_a_recipe_says_how_an_image_becomes_an_input(tmp_path: Path) -> None:
     found = load_image(tmp_path / "a.png", settings)
     assert found.shape == settings.shape == (8, 6, 3)
     assert found[0, 0].tolist() == [9, 18, 27]
+
+
+def test_a_set_holds_each_content_once_and_is_read_as_it_was(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "a", 5)
+    (folder / "again.png").write_bytes((folder / "0002.png").read_bytes())
+    other = write_images(tmp_path / "b", 2, first=3)
+    images = image_set(folder)
+    assert [p.name for p in images.paths] == [f"000{n}.png" for n in range(5)]
+    left = images.without(image_set(other))
+    assert [p.name for p in left.evenly(2).paths] == ["0000.png", "0002.png"]
+    assert load_set(left, ImageSettings(8, 8)).shape == (3, 3, 8, 8)
+    write_images(folder, 1, first=0, height=33)
+    with pytest.raises(InputError, match="changed"):
+        load_set(left, ImageSettings(8, 8))
+    (folder / "0001.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match="is not an image"):
+        image_set(folder)

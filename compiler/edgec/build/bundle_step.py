@@ -38,6 +38,7 @@ from edgec.store.standing import StandingFolders
 # Small source files a device or a person needs beside the weights, and the kind of layer each becomes.
 _CARRIED: Mapping[str, MediaKind] = {
     "config.json": "weight.config",
+    "preprocessor_config.json": "weight.config",
     "generation_config.json": "weight.config",
     "tokenizer.json": "weight.config",
     "tokenizer_config.json": "weight.config",
@@ -234,4 +235,5 @@ def _model_facts(plan: Plan) -> dict[str, object]:
         "trained_context": first.facts.trained_context,
         "embedding_length": first.facts.embedding_length,
         "vocabulary": first.facts.vocabulary,
+        **first.told,
     }

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from edgec.build.classifier_steps import run_classifier_export, run_classifier_prove, run_classifier_quantize
 from edgec.build.context import StepContext
 from edgec.build.emulate_step import prepare_emulation, run_emulate
 from edgec.build.engine_steps import run_checkpoint, run_compare, run_export, run_quantize, run_ranges
@@ -32,6 +33,9 @@ Step = Callable[[StepContext, Action, Workspace], Result]
 
 STEPS: Mapping[str, Step] = {
     "checkpoint": run_checkpoint,
+    "classifier_export": run_classifier_export,
+    "classifier_prove": run_classifier_prove,
+    "classifier_quantize": run_classifier_quantize,
     "compare": run_compare,
     "emulate": run_emulate,
     "export": run_export,

@@ -7,10 +7,13 @@ picture counts. An image of more than `MAX_PIXELS` is not decoded.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +23,7 @@ import numpy.typing as npt
 from edgec.documents.canonical import canonical_json, sha256_bytes, sha256_file
 from edgec.errors import InputError
 from edgec.formats.image_settings import RESAMPLES, ImageSettings
+from edgec.source.unchanged import file_changed
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -31,6 +35,53 @@ MAX_PIXELS = 89_478_485
 _SHOWN = 3
 
 Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images that were chosen, and the digest of each content: what is decoded later must have it still."""
+
+    paths: tuple[Path, ...] = ()
+    digests: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """One digest over the images' contents, in their order; names say nothing."""
+        return sha256_bytes(canonical_json(list(self.digests)))
+
+    def without(self, others: ImageSet) -> ImageSet:
+        """Those whose contents the others do not have."""
+        kept = [(p, d) for p, d in zip(self.paths, self.digests, strict=True) if d not in others.digests]
+        return ImageSet(tuple(p for p, _ in kept), tuple(d for _, d in kept))
+
+    def evenly(self, most: int) -> ImageSet:
+        """At most so many, from all parts of the folder."""
+        if len(self.paths) <= most:
+            return self
+        chosen = [i * (len(self.paths) - 1) // (most - 1) for i in range(most)]
+        return ImageSet(tuple(self.paths[i] for i in chosen), tuple(self.digests[i] for i in chosen))
+
+
+def image_set(folder: Path) -> ImageSet:
+    """All images of a folder; each content counts once. Raises InputError for a file that is no image by its start."""
+    paths = image_files(folder)
+    found = {_digest(path): path for path in reversed(paths)}
+    chosen = sorted((path, digest) for digest, path in found.items())
+    for path, _ in chosen:
+        with _opened(path, path):
+            pass
+    return ImageSet(tuple(path for path, _ in chosen), tuple(digest for _, digest in chosen))
+
+
+def load_set(images: ImageSet, settings: ImageSettings) -> Floats:
+    """The images as one array, one row each. Raises InputError naming a file that changed, or cannot be decoded."""
+    rows = np.empty((len(images.paths), *settings.shape), np.float32)
+    for row, path, digest in zip(rows, images.paths, images.digests, strict=True):
+        data = _read(path)
+        if sha256_bytes(data) != digest:
+            raise file_changed(path)
+        row[...] = to_array(_decoded(BytesIO(data), path), settings)
+    return rows
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -67,7 +118,7 @@ def load_images(paths: Sequence[Path], settings: ImageSettings) -> Iterator[Floa
 
 def load_image(path: Path, settings: ImageSettings) -> Floats:
     """One image as an array. Raises InputError for a file that is no image, a broken one, or one too large."""
-    return to_array(_decoded(path), settings)
+    return to_array(_decoded(path, path), settings)
 
 
 def to_array(image: Picture, settings: ImageSettings) -> Floats:
@@ -83,19 +134,46 @@ def to_array(image: Picture, settings: ImageSettings) -> Floats:
     return np.ascontiguousarray(numbers if settings.channels_last else numbers.transpose(2, 0, 1), np.float32)
 
 
-def _decoded(path: Path) -> Picture:
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError.of(
+            f"cannot be read: {error.strerror}", hint="check its permissions", place=str(path)
+        ) from error
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256_file(path)
+    except OSError as error:
+        raise InputError.of(
+            f"cannot be read: {error.strerror}", hint="check its permissions", place=str(path)
+        ) from error
+
+
+def _decoded(data: Path | BytesIO, path: Path) -> Picture:
+    from PIL import ImageOps  # noqa: PLC0415
+
+    with _opened(data, path) as image:
+        image.load()
+        return _rgb(ImageOps.exif_transpose(image))
+
+
+@contextlib.contextmanager
+def _opened(data: Path | BytesIO, path: Path) -> Iterator[Picture]:
+    """The image whose pixels are not decoded yet; what goes wrong within is told of `path`."""
     # Imported here: most builds see no image.
-    from PIL import Image, ImageOps, UnidentifiedImageError  # noqa: PLC0415
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
 
     bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_DECODERS) as image:
+            with Image.open(data, formats=_DECODERS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise Image.DecompressionBombError(f"{image.width} x {image.height}")
-                image.load()
-                return _rgb(ImageOps.exif_transpose(image))
+                yield image
     except bombs as error:
         raise InputError.of(
             f"the image has more than {MAX_PIXELS} pixels, which is not decoded ({error})",

@@ -26,6 +26,8 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _TEXT_CHUNK_CHARS = 1 << 20
 # Formats that a runtime beside the CPU's serves on an NPU board; llama.cpp runs on its CPU.
 _NPU_FORMATS = frozenset({"rknn", "rkllm"})
+# Formats whose models may take images: their samples are a folder.
+_FORMATS_OF_IMAGES = frozenset({"onnx", "rknn"})
 
 At = tuple[str | int, ...]
 
@@ -166,10 +168,14 @@ def _source_mistakes(loaded: LoadedRecipe, relative: str) -> Iterator[_Found]:
 
 
 def _text_mistakes(loaded: LoadedRecipe, calibrations: list[tuple[At, str]]) -> Iterator[_Found]:
+    takes_folders = any(a.format in _FORMATS_OF_IMAGES for a in loaded.recipe.artifacts)
     held_out = loaded.recipe.prove.held_out
     proving: list[tuple[At, str]] = [] if held_out is None else [(("prove", "held_out"), held_out)]
     for at, relative in (*calibrations, *proving):
         what = "held-out text" if at[0] == "prove" else "calibration text"
+        if takes_folders and is_folder(loaded.resolve(relative)):
+            # Of images: what is in it, and whether the model takes images, is seen when the model is planned.
+            continue
         missing = list(_missing_file(loaded, at, relative, what))
         yield from missing or _not_a_text(loaded, at, loaded.resolve(relative), what)
     for at, relative in proving:
@@ -179,7 +185,7 @@ def _text_mistakes(loaded: LoadedRecipe, calibrations: list[tuple[At, str]]) -> 
 
 
 def _same_file(one: Path, other: Path) -> bool:
-    return is_file(one) and is_file(other) and one.samefile(other)
+    return (is_file(one) or is_folder(one)) and (is_file(other) or is_folder(other)) and one.samefile(other)
 
 
 def _not_a_text(loaded: LoadedRecipe, at: At, path: Path, what: str) -> Iterator[_Found]:

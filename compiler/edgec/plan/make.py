@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgec.errors import Diagnostic, InputError, Span, ToolError
 from edgec.events import Reporter, silent
+from edgec.formats.onnx.classifier import is_classifier
 from edgec.plan.actions import Packaging, plan_actions
 from edgec.plan.deploy import plan_deployment
 from edgec.plan.engine import plan_engine
@@ -17,6 +18,7 @@ from edgec.plan.fit import disk_need
 from edgec.plan.gguf import plan_gguf
 from edgec.plan.graph import ActionGraph
 from edgec.plan.onnx import plan_onnx
+from edgec.plan.onnx_classifier import plan_onnx_classifier
 from edgec.plan.plan import Plan, Planned, PlannedSource, Signer
 from edgec.plan.rknn import plan_rknn
 from edgec.recipe.load import LoadedRecipe
@@ -93,6 +95,8 @@ def _artifact(loaded: LoadedRecipe, target: Target, source: PlannedSource, index
     match artifact:
         case GgufArtifact():
             return plan_gguf(loaded, target, source.header, artifact, index)
+        case OnnxArtifact() if is_classifier(source.header.config):
+            return plan_onnx_classifier(loaded, target, source.header, artifact, index)
         case OnnxArtifact():
             return plan_onnx(loaded, target, source.header, artifact, index)
         case RknnArtifact():

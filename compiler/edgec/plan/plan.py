@@ -11,6 +11,7 @@ from edgec.plan.engine_model import EnginePlan
 from edgec.plan.gguf import GgufPlan
 from edgec.plan.model import PROOFS, Action, DiskNeed
 from edgec.plan.onnx import OnnxPlan
+from edgec.plan.onnx_classifier import OnnxClassifierPlan
 from edgec.plan.rknn import RknnPlan
 from edgec.recipe.load import LoadedRecipe
 from edgec.source.hub import HubSource
@@ -18,7 +19,7 @@ from edgec.source.model import CheckpointHeader
 from edgec.target.model import Target
 
 # Every kind of artifact; what they have in common is `PlannedArtifact`.
-Planned = GgufPlan | OnnxPlan | RknnPlan | EnginePlan
+Planned = GgufPlan | OnnxPlan | OnnxClassifierPlan | RknnPlan | EnginePlan
 
 
 @dataclass(frozen=True)

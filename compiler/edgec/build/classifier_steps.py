@@ -1,0 +1,76 @@
+"""The steps that make an ONNX file of an image classifier and prove it. A failed proof commits nothing."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+from edgec.build.context import StepContext
+from edgec.build.proofs import commit_proof
+from edgec.formats.onnx.classifier_run import export_classifier
+from edgec.formats.onnx.layout import MODEL_FILE
+from edgec.formats.onnx.run import TOOLCHAIN
+from edgec.plan.classifier import ClassifierPlan
+from edgec.plan.model import Action
+from edgec.plan.onnx_actions import EXPORT_ACTION
+from edgec.plan.onnx_classifier import OnnxClassifierPlan
+from edgec.prove.classifier_pair.pair import ClassifierPair, prove_classifier_pair
+from edgec.prove.classifier_pair.subject import proof_memory_mib
+from edgec.prove.model import Attempt
+from edgec.store.actions import Result, Workspace
+from edgec.store.atomic import explained
+
+
+def run_classifier_export(context: StepContext, _action: Action, work: Workspace) -> Result:
+    """Exports the float32 graph, which counts when it agrees with torch."""
+    artifact = next(a for a in context.plan.artifacts if isinstance(a, ClassifierPlan))
+    environment = context.environment(TOOLCHAIN)
+    with context.weights_unchanged():
+        made = export_classifier(
+            environment, context.checkpoint(), artifact.classifier, artifact.graph, work.folder,
+            report=context.report, log=context.logs / "onnx-export.log",
+        )  # fmt: skip
+    facts = {"files": [MODEL_FILE], "max_difference": made.max_difference, "interface": dict(made.interface)}
+    return work.commit({MODEL_FILE: None}, facts)
+
+
+def run_classifier_quantize(context: StepContext, action: Action, work: Workspace) -> Result:
+    """Makes the artifact of the float32 graph: by the only route of its scheme, or by the best of several."""
+    artifact = next(a for a in _planned(context) if a.compile_action == action.name)
+    exported = context.result(EXPORT_ACTION)
+    with explained(work.folder):
+        shutil.copyfile(exported.path(MODEL_FILE), work.folder / artifact.layout.file)
+    name = artifact.layout.file
+    facts = {"files": [name], "attempts": [], "interface": exported.facts["interface"]}
+    return work.commit({name: None}, facts)
+
+
+def run_classifier_prove(context: StepContext, action: Action, work: Workspace) -> Result:
+    """Proves an artifact against the source. Raises ProofError, storing nothing, on a miss."""
+    artifact = next(a for a in _planned(context) if a.prove_action == action.name)
+    compiled = context.result(artifact.compile_action)
+    pair = ClassifierPair(**classifier_fields(context, artifact, compiled), model=compiled.path(artifact.layout.file))
+    with context.weights_unchanged():
+        proof = prove_classifier_pair(
+            pair, context.environment(TOOLCHAIN), work.folder, context.report,
+            memory_mib=proof_memory_mib(artifact.graph.float_bytes, artifact.classifier),
+        )  # fmt: skip
+    return commit_proof(work, proof)
+
+
+def _planned(context: StepContext) -> list[OnnxClassifierPlan]:
+    return [a for a in context.plan.artifacts if isinstance(a, OnnxClassifierPlan)]
+
+
+def classifier_fields(context: StepContext, artifact: ClassifierPlan, compiled: Result) -> dict[str, Any]:
+    """What every `ClassifierSubject` is made of."""
+    return {
+        "name": artifact.name,
+        "source": context.checkpoint(),
+        "classifier": artifact.classifier,
+        "scheme": artifact.scheme,
+        "settings": context.plan.loaded.recipe.prove,
+        "held_out": artifact.held_out,
+        "attempts": tuple(Attempt.model_validate(a) for a in compiled.facts["attempts"]),
+        "logs": context.logs,
+    }
