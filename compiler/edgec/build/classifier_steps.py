@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from edgec.build.context import StepContext
 from edgec.build.proofs import commit_proof
+from edgec.formats.images import ImageSet, load_set
+from edgec.formats.onnx.classifier import INPUT, Classifier
 from edgec.formats.onnx.classifier_run import export_classifier
 from edgec.formats.onnx.layout import MODEL_FILE
 from edgec.formats.onnx.run import TOOLCHAIN
@@ -60,6 +65,17 @@ def run_classifier_prove(context: StepContext, action: Action, work: Workspace) 
 
 def _planned(context: StepContext) -> list[OnnxClassifierPlan]:
     return [a for a in context.plan.artifacts if isinstance(a, OnnxClassifierPlan)]
+
+
+def sample_files(images: ImageSet, classifier: Classifier, folder: Path) -> list[str]:
+    """Each image as the classifier takes it, in an .npz file of its own. Raises InputError naming a broken one."""
+    with explained(folder):
+        folder.mkdir(parents=True)
+        found = []
+        for number, row in enumerate(load_set(images, classifier.image)):
+            found.append(str((folder / f"{number:04}.npz").resolve()))
+            np.savez(found[-1], **{INPUT: row[None]})
+    return found
 
 
 def classifier_fields(context: StepContext, artifact: ClassifierPlan, compiled: Result) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from edgec.build.engine_steps import run_checkpoint, run_compare, run_export, ru
 from edgec.build.gguf_steps import run_compiles, run_imatrix, run_prove
 from edgec.build.one_read import SOURCE_READERS, company
 from edgec.build.onnx_steps import run_onnx_export, run_onnx_prove, run_onnx_quantize
+from edgec.build.rknn_classifier_steps import run_rknn_classifier_build, run_rknn_classifier_prove
 from edgec.build.rknn_steps import run_rknn_build, run_rknn_prove
 from edgec.build.runtime_step import run_runtime
 from edgec.build.wheels_step import run_wheels
@@ -47,6 +48,8 @@ STEPS: Mapping[str, Step] = {
     "quantize": run_quantize,
     "ranges": run_ranges,
     "rknn_build": run_rknn_build,
+    "rknn_classifier_build": run_rknn_classifier_build,
+    "rknn_classifier_prove": run_rknn_classifier_prove,
     "rknn_prove": run_rknn_prove,
     "runtime": run_runtime,
     "wheels": run_wheels,

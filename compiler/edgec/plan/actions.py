@@ -25,6 +25,8 @@ from edgec.plan.onnx_classifier_actions import add_onnx_classifier
 from edgec.plan.plan import Planned, Signer
 from edgec.plan.rknn import RknnPlan
 from edgec.plan.rknn_actions import add_rknn
+from edgec.plan.rknn_classifier import RknnClassifierPlan
+from edgec.plan.rknn_classifier_actions import add_rknn_classifier
 from edgec.source.hub import bytes_to_download
 from edgec.target.model import Target
 
@@ -69,6 +71,8 @@ def _artifact(graph: ActionGraph, artifact: Planned) -> str:
             return add_onnx(graph, artifact)
         case OnnxClassifierPlan():
             return add_onnx_classifier(graph, artifact)
+        case RknnClassifierPlan():
+            return add_rknn_classifier(graph, artifact)
         case RknnPlan():
             return add_rknn(graph, artifact)
         case EnginePlan():

@@ -21,6 +21,7 @@ from edgec.plan.onnx import plan_onnx
 from edgec.plan.onnx_classifier import plan_onnx_classifier
 from edgec.plan.plan import Plan, Planned, PlannedSource, Signer
 from edgec.plan.rknn import plan_rknn
+from edgec.plan.rknn_classifier import plan_rknn_classifier
 from edgec.recipe.load import LoadedRecipe
 from edgec.recipe.model import GgufArtifact
 from edgec.recipe.onnx import OnnxArtifact
@@ -99,6 +100,8 @@ def _artifact(loaded: LoadedRecipe, target: Target, source: PlannedSource, index
             return plan_onnx_classifier(loaded, target, source.header, artifact, index)
         case OnnxArtifact():
             return plan_onnx(loaded, target, source.header, artifact, index)
+        case RknnArtifact() if is_classifier(source.header.config):
+            return plan_rknn_classifier(loaded, target, source.header, artifact, index)
         case RknnArtifact():
             return plan_rknn(loaded, target, source.header, artifact, index)
         case _:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from edgec.formats.onnx.classifier_run import export_memory_mib
 from edgec.formats.onnx.layout import OPSET
@@ -50,6 +51,21 @@ def _quantize(graph: ActionGraph, artifact: OnnxClassifierPlan, exported: str) -
             cost=Cost(output_bytes=artifact.layout.size_bytes, memory_mib=STREAMING_MIB),
         )
     )
+
+
+def add_image_calibration(
+    graph: ActionGraph, artifact: ClassifierPlan, inputs: dict[str, str], settings: dict[str, Any], *, has_choice: bool
+) -> str:
+    """Adds what routes are calibrated on, and what they must reach where there is a choice; returns the reason."""
+    reason = f"the recipe asks for {artifact.scheme}"
+    if artifact.calibration.paths:
+        inputs["calibration"] = artifact.calibration.digest
+        settings["image"] = asdict(artifact.classifier.image)
+        reason += f", on {len(artifact.calibration.paths)} images"
+    if has_choice:
+        limits = classifier_limits(artifact.scheme, graph.loaded.recipe.prove)
+        settings["demand"] = [limits.min_mean_cosine, limits.min_cosine]
+    return reason
 
 
 def add_classifier_proof(

@@ -13,13 +13,14 @@ from edgec.plan.model import PROOFS, Action, DiskNeed
 from edgec.plan.onnx import OnnxPlan
 from edgec.plan.onnx_classifier import OnnxClassifierPlan
 from edgec.plan.rknn import RknnPlan
+from edgec.plan.rknn_classifier import RknnClassifierPlan
 from edgec.recipe.load import LoadedRecipe
 from edgec.source.hub import HubSource
 from edgec.source.model import CheckpointHeader
 from edgec.target.model import Target
 
 # Every kind of artifact; what they have in common is `PlannedArtifact`.
-Planned = GgufPlan | OnnxPlan | OnnxClassifierPlan | RknnPlan | EnginePlan
+Planned = GgufPlan | OnnxPlan | OnnxClassifierPlan | RknnPlan | RknnClassifierPlan | EnginePlan
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,11 @@ class Classifier:
         """Of the input: one image."""
         return (1, 3, self.image.height, self.image.width)
 
+    @property
+    def image_bytes(self) -> int:
+        """Of one image as numbers."""
+        return 4 * 3 * self.image.height * self.image.width
+
 
 def is_classifier(config: Mapping[str, Any]) -> bool:
     """Whether config.json names a model that classifies images."""
