@@ -20,6 +20,8 @@ from edgec.plan.keys import source_key
 from edgec.plan.model import Action, Cost
 from edgec.plan.onnx import OnnxPlan
 from edgec.plan.onnx_actions import add_onnx
+from edgec.plan.onnx_graph import OnnxGraphPlan
+from edgec.plan.onnx_graph_actions import add_onnx_graph
 from edgec.plan.plan import Planned, Signer
 from edgec.plan.rknn import RknnPlan
 from edgec.plan.rknn_actions import add_rknn
@@ -65,6 +67,8 @@ def _artifact(graph: ActionGraph, artifact: Planned) -> str:
             return add_gguf(graph, artifact)
         case OnnxPlan():
             return add_onnx(graph, artifact)
+        case OnnxGraphPlan():
+            return add_onnx_graph(graph, artifact)
         case RknnPlan():
             return add_rknn(graph, artifact)
         case EnginePlan():

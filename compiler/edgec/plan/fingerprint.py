@@ -12,10 +12,12 @@ from typing import Any
 
 import edgec
 from edgec.documents.canonical import sha256_json
-from edgec.documents.files import is_file
+from edgec.documents.files import is_file, is_folder, names_in
+from edgec.plan.check_graph import has_graph
 from edgec.plan.keys import builder_platform, every_tool, source_key
 from edgec.plan.plan import PlannedSource, Signer
 from edgec.recipe.load import LoadedRecipe
+from edgec.recipe.onnx import OnnxArtifact
 from edgec.target.model import Target
 
 
@@ -48,7 +50,18 @@ def build_fingerprint(
 def _named_files(loaded: LoadedRecipe, digest_file: Callable[[Path], str]) -> dict[str, str]:
     """Digests of every file that a value of the recipe names: texts, templates, matrices, whatever comes later."""
     paths = {value: loaded.resolve(value) for value in _texts(loaded.document)}
+    for value in _sample_folders(loaded):
+        # Samples may be a folder of files; a model's folder is in the source's digest.
+        paths |= {f"{value}/{name}": loaded.resolve(value) / name for name in names_in(loaded.resolve(value))}
     return {value: digest_file(path) for value, path in sorted(paths.items()) if is_file(path)}
+
+
+def _sample_folders(loaded: LoadedRecipe) -> list[str]:
+    if not has_graph(loaded):
+        return []
+    recipe = loaded.recipe
+    named = [a.quantize.calibration for a in recipe.artifacts if isinstance(a, OnnxArtifact)]
+    return [value for value in (*named, recipe.prove.held_out) if value and is_folder(loaded.resolve(value))]
 
 
 def _texts(value: Any) -> Iterator[str]:

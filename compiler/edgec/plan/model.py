@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 ActionKind = Literal[
     "fetch", "reference", "imatrix", "compile", "quantize", "ranges", "export", "checkpoint", "prove", "compare",
-    "onnx_export", "onnx_quantize", "onnx_prove", "rknn_build", "rknn_prove", "emulate", "wheels",
+    "onnx_export", "onnx_quantize", "onnx_prove", "graph_prepare", "graph_quantize", "graph_prove",
+    "rknn_build", "rknn_prove", "emulate", "wheels",
     "runtime", "bundle",
 ]  # fmt: skip
 # Kinds whose result is a proof: on the artifact's own runtime, or of its bytes in another framework.
-PROOFS: frozenset[ActionKind] = frozenset({"prove", "compare", "onnx_prove", "rknn_prove", "emulate"})
+PROOFS: frozenset[ActionKind] = frozenset({"prove", "compare", "onnx_prove", "graph_prove", "rknn_prove", "emulate"})
 
 
 @dataclass(frozen=True)

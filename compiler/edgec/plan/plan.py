@@ -11,6 +11,7 @@ from edgec.plan.engine_model import EnginePlan
 from edgec.plan.gguf import GgufPlan
 from edgec.plan.model import PROOFS, Action, DiskNeed
 from edgec.plan.onnx import OnnxPlan
+from edgec.plan.onnx_graph import OnnxGraphPlan
 from edgec.plan.rknn import RknnPlan
 from edgec.recipe.load import LoadedRecipe
 from edgec.source.hub import HubSource
@@ -18,7 +19,7 @@ from edgec.source.model import CheckpointHeader
 from edgec.target.model import Target
 
 # Every kind of artifact; what they have in common is `PlannedArtifact`.
-Planned = GgufPlan | OnnxPlan | RknnPlan | EnginePlan
+Planned = GgufPlan | OnnxPlan | OnnxGraphPlan | RknnPlan | EnginePlan
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,11 @@ class Plan:
     def onnx(self) -> tuple[OnnxPlan, ...]:
         """The artifacts for onnxruntime."""
         return tuple(a for a in self.artifacts if isinstance(a, OnnxPlan))
+
+    @property
+    def graphs(self) -> tuple[OnnxGraphPlan, ...]:
+        """The artifacts made of a user's own graph."""
+        return tuple(a for a in self.artifacts if isinstance(a, OnnxGraphPlan))
 
     @property
     def rknn(self) -> tuple[RknnPlan, ...]:

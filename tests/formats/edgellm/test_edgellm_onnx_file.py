@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgec.errors import ToolError
 from edgec.formats.edgellm.onnx_file import read_exported
 from edgec.formats.edgellm.tensor_data import TensorData
-from edgec.source.onnx_file import FLOAT16, INT8, Initializer
+from edgec.source.onnx_graph import FLOAT16, INT8, Initializer
 
 WEIGHT = np.arange(24, dtype=np.float16).reshape(4, 6)
 SMALL = np.float32(0.5)

@@ -18,7 +18,7 @@ from edgec.formats.edgellm.shape import Linear, ModelShape
 from edgec.formats.edgellm.tensor_data import TensorData
 from edgec.formats.edgellm.wiring import Weight, trace
 from edgec.source.model import DType
-from edgec.source.onnx_file import FLOAT16, Initializer
+from edgec.source.onnx_graph import FLOAT16, Initializer
 from edgec.source.safetensors import read_header
 
 EMBEDDING = "model.embed_tokens.weight"

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from edgec.errors import EdgecError, ToolError
-from edgec.source.onnx_file import OnnxGraph, read_onnx
+from edgec.source.onnx_file import read_onnx
+from edgec.source.onnx_graph import OnnxGraph
 
 MODEL_FILE = "model.onnx"
 DATA_FILE = "model.onnx.data"
+
+# ONNX's element types.
+NUMPY_TYPES: Mapping[int, np.dtype[np.generic]] = {
+    1: np.dtype("<f4"),
+    3: np.dtype("i1"),
+    6: np.dtype("<i4"),
+    7: np.dtype("<i8"),
+    10: np.dtype("<f2"),
+}
 
 
 def read_exported(path: Path) -> OnnxGraph:

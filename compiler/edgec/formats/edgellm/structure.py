@@ -24,7 +24,7 @@ from edgec.formats.edgellm.limits import GROUP_SIZE
 from edgec.formats.edgellm.onnx_file import DATA_FILE, MODEL_FILE, damaged
 from edgec.formats.edgellm.shape import Linear, ModelShape
 from edgec.formats.edgellm.wiring import INT4_GEMM, QKV_CONCAT, Weight
-from edgec.source.onnx_file import FLOAT, FLOAT16, INT32, INT64, Initializer, Node, OnnxGraph
+from edgec.source.onnx_graph import FLOAT, FLOAT16, INT32, INT64, Initializer, Node, OnnxGraph
 
 _OPSETS = {"": 24, "trt_edgellm": 1}
 _PLUGINS = frozenset((INT4_GEMM, QKV_CONCAT, "trt_edgellm::AttentionPlugin"))
