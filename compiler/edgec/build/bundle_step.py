@@ -224,11 +224,13 @@ def _texts(plan: Plan) -> dict[str, str]:
 
 def _model_facts(plan: Plan) -> dict[str, object]:
     first = plan.artifacts[0]
+    if plan.source.header.graph is not None:
+        return _graph_facts(plan)
     return {
         "architecture": first.facts.architecture,
         "kind": first.facts.kind,
         "format": first.format,
-        "parameters": sum(t.elements for t in plan.source.header.tensors.values()),
+        "parameters": plan.source.header.parameters,
         "precision": sorted({str(t.dtype) for t in plan.source.header.tensors.values()})[0].lower(),
         "quantization": first.scheme,
         "context": first.summary.context,
@@ -236,4 +238,17 @@ def _model_facts(plan: Plan) -> dict[str, object]:
         "embedding_length": first.facts.embedding_length,
         "vocabulary": first.facts.vocabulary,
         **first.told,
+    }
+
+
+def _graph_facts(plan: Plan) -> dict[str, object]:
+    """What a manifest says of a user's own graph, which has no context and no vocabulary."""
+    first = plan.artifacts[0]
+    return {
+        "architecture": first.facts.architecture,
+        "kind": first.facts.kind,
+        "format": first.format,
+        "parameters": plan.source.header.parameters,
+        "precision": "f32",
+        "quantization": first.scheme,
     }

@@ -19,6 +19,7 @@ from edgec.build.emulate_step import prepare_emulation, run_emulate
 from edgec.build.engine_steps import run_checkpoint, run_compare, run_export, run_quantize, run_ranges
 from edgec.build.gguf_steps import run_compiles, run_imatrix, run_prove
 from edgec.build.one_read import SOURCE_READERS, company
+from edgec.build.onnx_graph_steps import run_graph_prepare, run_graph_prove, run_graph_quantize
 from edgec.build.onnx_steps import run_onnx_export, run_onnx_prove, run_onnx_quantize
 from edgec.build.rknn_classifier_steps import run_rknn_classifier_build, run_rknn_classifier_prove
 from edgec.build.rknn_steps import run_rknn_build, run_rknn_prove
@@ -40,6 +41,9 @@ STEPS: Mapping[str, Step] = {
     "compare": run_compare,
     "emulate": run_emulate,
     "export": run_export,
+    "graph_prepare": run_graph_prepare,
+    "graph_prove": run_graph_prove,
+    "graph_quantize": run_graph_quantize,
     "imatrix": run_imatrix,
     "onnx_export": run_onnx_export,
     "onnx_prove": run_onnx_prove,

@@ -22,6 +22,8 @@ from edgec.plan.onnx import OnnxPlan
 from edgec.plan.onnx_actions import add_onnx
 from edgec.plan.onnx_classifier import OnnxClassifierPlan
 from edgec.plan.onnx_classifier_actions import add_onnx_classifier
+from edgec.plan.onnx_graph import OnnxGraphPlan
+from edgec.plan.onnx_graph_actions import add_onnx_graph
 from edgec.plan.plan import Planned, Signer
 from edgec.plan.rknn import RknnPlan
 from edgec.plan.rknn_actions import add_rknn
@@ -73,6 +75,8 @@ def _artifact(graph: ActionGraph, artifact: Planned) -> str:
             return add_onnx_classifier(graph, artifact)
         case RknnClassifierPlan():
             return add_rknn_classifier(graph, artifact)
+        case OnnxGraphPlan():
+            return add_onnx_graph(graph, artifact)
         case RknnPlan():
             return add_rknn(graph, artifact)
         case EnginePlan():

@@ -27,7 +27,7 @@ class ModelFacts:
 
     title: str
     architecture: str
-    kind: ModelKind | Literal["classifier"]
+    kind: ModelKind | Literal["classifier", "graph"]
     trained_context: int
     embedding_length: int
     vocabulary: int

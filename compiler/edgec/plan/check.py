@@ -14,11 +14,13 @@ from edgec.documents.salvage import Salvaged
 from edgec.documents.typed import ordered, parse
 from edgec.documents.wording import listed, nearest, shown
 from edgec.errors import Diagnostic, InputError
+from edgec.plan.check_graph import graph_mistakes, has_graph, sample_mistakes
 from edgec.plan.deploy import deployment_mistakes
 from edgec.plan.emulation import AT, emulation_mistakes
 from edgec.plan.template_check import template_mistake
 from edgec.recipe.load import LoadedRecipe, read_recipe, salvage_recipe
 from edgec.recipe.model import Artifact, GgufArtifact, Recipe
+from edgec.source.onnx_model import is_graph
 from edgec.target.load import load_target
 from edgec.target.model import Runtime, Target
 
@@ -78,6 +80,8 @@ def check(loaded: LoadedRecipe, target: Target) -> tuple[Diagnostic, ...]:
 
 def _found(loaded: LoadedRecipe, target: Target | None) -> Iterator[_Found]:
     yield from _file_mistakes(loaded)
+    for found in graph_mistakes(loaded):
+        yield _at(loaded, found.at, found.message, found.hint)
     yield from _equal_artifacts(loaded)
     for mistake in deployment_mistakes(loaded):
         yield _at(loaded, mistake.at, mistake.message, mistake.hint)
@@ -146,6 +150,9 @@ def _two_systems(loaded: LoadedRecipe, target: Target) -> Iterator[_Found]:
 def _source_mistakes(loaded: LoadedRecipe, relative: str) -> Iterator[_Found]:
     at: At = ("source", "path")
     folder = loaded.resolve(relative)
+    if is_graph(relative):
+        yield from _missing_file(loaded, at, relative, "model")
+        return
     if not is_folder(folder):
         if is_file(folder):
             hint = "name the folder that holds it, with config.json and tokenizer.json"
@@ -163,7 +170,10 @@ def _source_mistakes(loaded: LoadedRecipe, relative: str) -> Iterator[_Found]:
         )
         yield _at(loaded, at, "the model folder has pickle files only, no *.safetensors", hint)
     else:
+        graph = next((name for name in names if is_graph(name)), None)
         hint = "name the folder of a Hugging Face checkpoint: config.json, tokenizer.json, *.safetensors"
+        if graph is not None:
+            hint += f"; or the .onnx file itself: {shown((Path(relative) / graph).as_posix())}"
         yield _at(loaded, at, "the model folder has no *.safetensors", hint)
 
 
@@ -173,6 +183,10 @@ def _text_mistakes(loaded: LoadedRecipe, calibrations: list[tuple[At, str]]) -> 
     proving: list[tuple[At, str]] = [] if held_out is None else [(("prove", "held_out"), held_out)]
     for at, relative in (*calibrations, *proving):
         what = "held-out text" if at[0] == "prove" else "calibration text"
+        if has_graph(loaded):
+            for found in sample_mistakes(loaded, at, relative):
+                yield _at(loaded, found.at, found.message, found.hint)
+            continue
         if takes_folders and is_folder(loaded.resolve(relative)):
             # Of images: what is in it, and whether the model takes images, is seen when the model is planned.
             continue

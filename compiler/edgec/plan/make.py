@@ -19,6 +19,7 @@ from edgec.plan.gguf import plan_gguf
 from edgec.plan.graph import ActionGraph
 from edgec.plan.onnx import plan_onnx
 from edgec.plan.onnx_classifier import plan_onnx_classifier
+from edgec.plan.onnx_graph import plan_onnx_graph
 from edgec.plan.plan import Plan, Planned, PlannedSource, Signer
 from edgec.plan.rknn import plan_rknn
 from edgec.plan.rknn_classifier import plan_rknn_classifier
@@ -28,6 +29,7 @@ from edgec.recipe.onnx import OnnxArtifact
 from edgec.recipe.rknn import RknnArtifact
 from edgec.source.hub import HubSource, fetch_header
 from edgec.source.local import open_local
+from edgec.source.onnx_model import is_graph, open_onnx
 from edgec.source.place import placed_in
 from edgec.store.actions import ActionStore
 from edgec.store.atomic import existing_part, free_bytes, same_disk
@@ -37,10 +39,13 @@ from edgec.target.model import Target
 def open_source(
     loaded: LoadedRecipe, *, offline: bool, digest_file: Callable[[Path], str], report: Reporter = silent
 ) -> PlannedSource:
-    """The checkpoint's header: from a local folder, or from the hub by range requests."""
+    """The model's header: from a local folder or file, or from the hub by range requests."""
     source = loaded.recipe.source
     if source.path is not None:
         folder = loaded.resolve(source.path)
+        if is_graph(source.path):
+            model = open_onnx(folder, licence=source.licence, digest_file=digest_file)
+            return PlannedSource(model.header, model.root, None, offline)
         checkpoint = open_local(folder, licence=source.licence, digest_file=digest_file)
         return PlannedSource(checkpoint.header, folder, None, offline)
     hub = HubSource(repo=source.hub or "", revision=source.revision or "")
@@ -93,6 +98,8 @@ def _artifacts(loaded: LoadedRecipe, target: Target, source: PlannedSource) -> t
 
 def _artifact(loaded: LoadedRecipe, target: Target, source: PlannedSource, index: int) -> Planned:
     artifact = loaded.recipe.artifacts[index]
+    if source.header.graph is not None:
+        return plan_onnx_graph(loaded, target, source.header, artifact, index)
     match artifact:
         case GgufArtifact():
             return plan_gguf(loaded, target, source.header, artifact, index)

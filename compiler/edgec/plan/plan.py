@@ -12,6 +12,7 @@ from edgec.plan.gguf import GgufPlan
 from edgec.plan.model import PROOFS, Action, DiskNeed
 from edgec.plan.onnx import OnnxPlan
 from edgec.plan.onnx_classifier import OnnxClassifierPlan
+from edgec.plan.onnx_graph import OnnxGraphPlan
 from edgec.plan.rknn import RknnPlan
 from edgec.plan.rknn_classifier import RknnClassifierPlan
 from edgec.recipe.load import LoadedRecipe
@@ -20,7 +21,7 @@ from edgec.source.model import CheckpointHeader
 from edgec.target.model import Target
 
 # Every kind of artifact; what they have in common is `PlannedArtifact`.
-Planned = GgufPlan | OnnxPlan | OnnxClassifierPlan | RknnPlan | RknnClassifierPlan | EnginePlan
+Planned = GgufPlan | OnnxPlan | OnnxClassifierPlan | OnnxGraphPlan | RknnPlan | RknnClassifierPlan | EnginePlan
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,11 @@ class Plan:
     def onnx(self) -> tuple[OnnxPlan, ...]:
         """The artifacts for onnxruntime."""
         return tuple(a for a in self.artifacts if isinstance(a, OnnxPlan))
+
+    @property
+    def graphs(self) -> tuple[OnnxGraphPlan, ...]:
+        """The artifacts made of a user's own graph."""
+        return tuple(a for a in self.artifacts if isinstance(a, OnnxGraphPlan))
 
     @property
     def rknn(self) -> tuple[RknnPlan, ...]:
