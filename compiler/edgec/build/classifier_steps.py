@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from edgec.build.context import StepContext
 from edgec.build.proofs import commit_proof
 from edgec.formats.images import ImageSet, load_set
 from edgec.formats.onnx.classifier import INPUT, Classifier
+from edgec.formats.onnx.classifier_layout import classifier_graph
 from edgec.formats.onnx.classifier_run import export_classifier
+from edgec.formats.onnx.graph_run import SAMPLES_FOLDER, quantize_graph, write_samples
 from edgec.formats.onnx.layout import MODEL_FILE
 from edgec.formats.onnx.run import TOOLCHAIN
+from edgec.formats.tool_files import scratch_in
 from edgec.plan.classifier import ClassifierPlan
 from edgec.plan.model import Action
 from edgec.plan.onnx_actions import EXPORT_ACTION
 from edgec.plan.onnx_classifier import OnnxClassifierPlan
 from edgec.prove.classifier_pair.pair import ClassifierPair, prove_classifier_pair
-from edgec.prove.classifier_pair.subject import proof_memory_mib
+from edgec.prove.classifier_pair.subject import classifier_demand, proof_memory_mib
 from edgec.prove.model import Attempt
 from edgec.store.actions import Result, Workspace
 from edgec.store.atomic import explained
@@ -42,12 +44,23 @@ def run_classifier_export(context: StepContext, _action: Action, work: Workspace
 def run_classifier_quantize(context: StepContext, action: Action, work: Workspace) -> Result:
     """Makes the artifact of the float32 graph: by the only route of its scheme, or by the best of several."""
     artifact = next(a for a in _planned(context) if a.compile_action == action.name)
-    exported = context.result(EXPORT_ACTION)
-    with explained(work.folder):
-        shutil.copyfile(exported.path(MODEL_FILE), work.folder / artifact.layout.file)
-    name = artifact.layout.file
-    facts = {"files": [name], "attempts": [], "interface": exported.facts["interface"]}
-    return work.commit({name: None}, facts)
+    exported, layout = context.result(EXPORT_ACTION), artifact.layout
+    attempts: list[dict[str, Any]] = []
+    if not layout.routes:
+        with explained(work.folder):
+            shutil.copyfile(exported.path(MODEL_FILE), work.folder / layout.file)
+    else:
+        with scratch_in(work.folder, SAMPLES_FOLDER) as samples:
+            chosen, tried = quantize_graph(
+                context.environment(TOOLCHAIN), exported.path(MODEL_FILE), classifier_graph(artifact.classifier),
+                layout, work.folder,
+                demand=classifier_demand(artifact.scheme, context.plan.loaded.recipe.prove),
+                samples=sample_files(artifact.calibration, artifact.classifier, samples),
+                report=context.report, log=context.logs / "onnx-quantize.log",
+            )  # fmt: skip
+        attempts = [Attempt(chosen=c is chosen, **asdict(c)).model_dump(mode="json") for c in tried]
+    facts = {"files": [layout.file], "attempts": attempts, "interface": exported.facts["interface"]}
+    return work.commit({layout.file: None}, facts)
 
 
 def run_classifier_prove(context: StepContext, action: Action, work: Workspace) -> Result:
@@ -69,13 +82,7 @@ def _planned(context: StepContext) -> list[OnnxClassifierPlan]:
 
 def sample_files(images: ImageSet, classifier: Classifier, folder: Path) -> list[str]:
     """Each image as the classifier takes it, in an .npz file of its own. Raises InputError naming a broken one."""
-    with explained(folder):
-        folder.mkdir(parents=True)
-        found = []
-        for number, row in enumerate(load_set(images, classifier.image)):
-            found.append(str((folder / f"{number:04}.npz").resolve()))
-            np.savez(found[-1], **{INPUT: row[None]})
-    return found
+    return list(write_samples(({INPUT: row[None]} for row in load_set(images, classifier.image)), folder))
 
 
 def classifier_fields(context: StepContext, artifact: ClassifierPlan, compiled: Result) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from edgec.build.classifier_steps import classifier_fields, sample_files
 from edgec.build.context import StepContext
 from edgec.build.proofs import commit_proof
 from edgec.build.rknn_steps import compiled_facts
-from edgec.formats.candidates import Demand
 from edgec.formats.onnx.classifier import INPUT
 from edgec.formats.onnx.layout import MODEL_FILE
 from edgec.formats.onnx.run import TOOLCHAIN as EXPORTER
@@ -26,7 +25,7 @@ from edgec.plan.model import Action
 from edgec.plan.onnx_actions import EXPORT_ACTION
 from edgec.plan.rknn_classifier import RknnClassifierPlan
 from edgec.prove.classifier_pair.simulated import SimulatedClassifier, prove_simulated_classifier
-from edgec.prove.classifier_pair.subject import classifier_limits, proof_memory_mib
+from edgec.prove.classifier_pair.subject import classifier_demand, proof_memory_mib
 from edgec.store.actions import Result, Workspace
 
 _SAMPLES = ".samples"
@@ -35,7 +34,6 @@ _SAMPLES = ".samples"
 def run_rknn_classifier_build(context: StepContext, action: Action, work: Workspace) -> Result:
     """Compiles the float32 graph and simulates it on the images of the proof."""
     artifact = next(a for a in _planned(context) if a.compile_action == action.name)
-    limits = classifier_limits(artifact.scheme, context.plan.loaded.recipe.prove)
     with scratch_in(work.folder, _SAMPLES) as samples:
         made = compile_by_routes(
             context.environment(TOOLCHAIN),
@@ -51,7 +49,7 @@ def run_rknn_classifier_build(context: StepContext, action: Action, work: Worksp
             ),
             artifact.layout,
             work.folder,
-            demand=Demand(limits.min_mean_cosine, limits.min_cosine),
+            demand=classifier_demand(artifact.scheme, context.plan.loaded.recipe.prove),
             memory_mib=build_memory_mib(artifact.graph.float_bytes),
             report=context.report,
             logs=context.logs,

@@ -13,8 +13,8 @@ from typing import Any
 from edgec.errors import Diagnostic, InputError
 from edgec.formats.images import ImageSet, image_set
 from edgec.formats.onnx.classifier import INPUT, OUTPUT, Classifier, read_classifier
-from edgec.formats.onnx.classifier_layout import plan_float_layout
-from edgec.formats.onnx.layout import OnnxLayout
+from edgec.formats.onnx.classifier_layout import float_layout
+from edgec.formats.onnx.graph_routes import GraphLayout
 from edgec.plan.artifact import ModelFacts, PlannedArtifact, artifact_name
 from edgec.plan.encoder import EncoderArtifact, refuse_thresholds, runtime_of
 from edgec.plan.fit import predict_fit
@@ -45,9 +45,9 @@ class ClassifierPlan(PlannedArtifact):
         """Images of one run, where the file takes no other number."""
 
     @property
-    def graph(self) -> OnnxLayout:
+    def graph(self) -> GraphLayout:
         """The float32 graph that it is made of."""
-        return plan_float_layout(self.classifier)
+        return float_layout(self.classifier)
 
     @property
     def source_bytes(self) -> int:
@@ -146,7 +146,7 @@ def summarize_classifier(
         name=artifact_name(artifact),
         format=artifact.format,
         scheme=artifact.quantize.scheme,
-        context=1,
+        context=0,
         output_bytes=output_bytes,
         files=(file,),
         bytes_by_type=bytes_by_type,

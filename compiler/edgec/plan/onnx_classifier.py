@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from edgec.errors import InputError
 from edgec.formats.onnx.classifier import Classifier
-from edgec.formats.onnx.classifier_layout import plan_float_layout
-from edgec.formats.onnx.layout import OnnxLayout
+from edgec.formats.onnx.classifier_layout import classifier_graph, classifier_layout
+from edgec.formats.onnx.graph_routes import GraphLayout
 from edgec.plan.artifact import artifact_name
 from edgec.plan.classifier import (
     ClassifierPlan,
@@ -30,7 +30,7 @@ class OnnxClassifierPlan(ClassifierPlan):
     """One ONNX file to be."""
 
     settings: OnnxArtifact
-    layout: OnnxLayout
+    layout: GraphLayout
 
     @property
     def fixed_batch(self) -> int | None:
@@ -51,7 +51,7 @@ def plan_onnx_classifier(
         summary=summarize_classifier(
             loaded, target, artifact, classifier,
             file=layout.file, output_bytes=layout.size_bytes, held_bytes=layout.size_bytes,
-            bytes_by_type=layout.bytes_by_type, notes=image_notes(classifier),
+            bytes_by_type=layout.bytes_by_type, notes=_notes(classifier, layout),
         ),
         numbers=classifier_numbers(artifact, calibration),
         classifier=classifier,
@@ -62,9 +62,15 @@ def plan_onnx_classifier(
     )  # fmt: skip
 
 
-def _layout(classifier: Classifier, scheme: str) -> OnnxLayout:
-    if scheme != "fp32":
+def _notes(classifier: Classifier, layout: GraphLayout) -> tuple[str, ...]:
+    tried = f"{len(layout.routes)} routes are tried; the size is that of the largest"
+    return (*image_notes(classifier), *([tried] if len(layout.routes) > 1 else []))
+
+
+def _layout(classifier: Classifier, scheme: str) -> GraphLayout:
+    if scheme == "int8" and classifier_graph(classifier).mostly_convolutions:
         raise InputError.of(
-            f"image classifiers are not made in `{scheme}` by this version", hint="choose `scheme: fp32`"
+            f"`int8` is for matrix products, and most weights of {classifier.architecture} are in convolutions",
+            hint="choose `auto` or `int8_static`, which calibrate, or `int8_fine`, which needs no images",
         )
-    return plan_float_layout(classifier)
+    return classifier_layout(classifier, scheme)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from edgec.formats.onnx.classifier_run import export_memory_mib
+from edgec.formats.onnx.classifier_run import export_memory_mib, quantize_memory_mib
 from edgec.formats.onnx.layout import OPSET
 from edgec.formats.onnx.run import TOOLCHAIN
 from edgec.plan.classifier import ClassifierPlan
@@ -40,15 +40,25 @@ def add_classifier_export(graph: ActionGraph, artifact: ClassifierPlan) -> str:
 
 
 def _quantize(graph: ActionGraph, artifact: OnnxClassifierPlan, exported: str) -> str:
+    layout = artifact.layout
+    inputs = {"graph": exported}
+    settings: dict[str, Any] = {"routes": [asdict(route) for route in layout.routes], "scheme": artifact.scheme}
+    reason = add_image_calibration(graph, artifact, inputs, settings, has_choice=len(layout.routes) > 1)
+    samples = len(artifact.calibration.paths) * artifact.classifier.image_bytes
     return graph.add(
         Draft(
             kind="classifier_quantize",
             name=artifact.compile_action,
-            settings={"scheme": artifact.scheme},
-            inputs={"graph": exported},
+            settings=settings,
+            inputs=inputs,
             needs=(EXPORT_ACTION,),
-            reason=f"the recipe asks for {artifact.scheme}",
-            cost=Cost(output_bytes=artifact.layout.size_bytes, memory_mib=STREAMING_MIB),
+            reason=reason,
+            cost=Cost(
+                output_bytes=layout.size_bytes,
+                scratch_bytes=len(layout.routes) * layout.size_bytes + 2 * layout.float_bytes + samples,
+                memory_mib=quantize_memory_mib(artifact.classifier) if layout.routes else STREAMING_MIB,
+            ),
+            toolchains=(TOOLCHAIN,) if layout.routes else (),
         )
     )
 
@@ -64,7 +74,7 @@ def add_image_calibration(
         reason += f", on {len(artifact.calibration.paths)} images"
     if has_choice:
         limits = classifier_limits(artifact.scheme, graph.loaded.recipe.prove)
-        settings["demand"] = [limits.min_mean_cosine, limits.min_cosine]
+        settings["demand"] = [limits.min_mean_cosine, limits.min_cosine, limits.min_top1]
     return reason
 
 

@@ -23,14 +23,15 @@ _HINT = "compare with the config.json of the model's publisher"
 @dataclass(frozen=True)
 class Classifier:
     """`labels`: of its outputs, in their order; `image`: how an image becomes its input; `matrices`: weights of
-    convolutions and products, `vectors`: all others; `layers`: tensors of `matrices`; `activation`: elements of the
-    largest tensor between layers.
+    convolutions and products, of the first of which there are `convolutions`; `vectors`: all others; `layers`: tensors
+    of `matrices`; `activation`: elements of the largest tensor between layers.
     """
 
     architecture: str
     labels: tuple[str, ...]
     image: ImageSettings
     matrices: int
+    convolutions: int
     vectors: int
     layers: int
     activation: int
@@ -75,6 +76,7 @@ def read_classifier(header: CheckpointHeader) -> Classifier:
         labels=_labels(config),
         image=image,
         matrices=sum(matrices),
+        convolutions=sum(info.elements for info in header.tensors.values() if len(info.shape) == 4),
         vectors=everything - sum(matrices),
         layers=len(matrices),
         activation=_ACTIVATIONS[architecture](config, image),

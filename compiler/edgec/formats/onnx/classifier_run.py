@@ -13,7 +13,10 @@ from typing import Any
 from edgec.errors import ProofError, ToolError
 from edgec.events import Reporter
 from edgec.formats.onnx.classifier import INPUT, OUTPUT, Classifier
-from edgec.formats.onnx.layout import MODEL_FILE, OPSET, OnnxLayout
+from edgec.formats.onnx.classifier_layout import classifier_graph
+from edgec.formats.onnx.graph_routes import GraphLayout
+from edgec.formats.onnx.graph_run import graph_memory_mib
+from edgec.formats.onnx.layout import MODEL_FILE, OPSET
 from edgec.formats.tool_files import keep, require_file, scratch_in
 from edgec.source.model import Checkpoint
 from edgec.toolchain.cores import usable_cores
@@ -45,11 +48,17 @@ def export_memory_mib(classifier: Classifier, float_bytes: int) -> int:
     return _EXPORT_MIB + ((_EXPORT_COPIES * float_bytes + 3 * 4 * 8 * classifier.activation) >> 20)
 
 
+def quantize_memory_mib(classifier: Classifier) -> int:
+    """What quantizing needs: calibration sees every tensor between layers of one image."""
+    held = 2 * 4 * 8 * classifier.activation
+    return graph_memory_mib(classifier_graph(classifier)) + (held >> 20)
+
+
 def export_classifier(
     environment: Environment,
     checkpoint: Checkpoint,
     classifier: Classifier,
-    layout: OnnxLayout,
+    layout: GraphLayout,
     out: Path,
     *,
     report: Reporter,
@@ -74,7 +83,7 @@ def export_classifier(
         answer = run_json(
             environment, script, request, timeout_s=_TIMEOUT_S, log=log, memory_mib=memory_mib, env=_ENV, report=report
         )
-        require_file(made, "Optimum's export", log, most_bytes=layout.float_bytes)
+        require_file(made, "Optimum's export", log, most_bytes=layout.size_bytes)
         exported = _exported(answer, classifier, script, log)
         keep(made, out / MODEL_FILE)
     return exported

@@ -203,13 +203,14 @@ def _candidate(
             hint=f"the whole output is in {log}",
         )
     try:
-        mean, smallest = (float(answer[n]) if n in answer else None for n in ("mean_cosine", "min_cosine"))
+        names = ("mean_cosine", "min_cosine", "first")
+        mean, smallest, first = (float(answer[n]) if n in answer else None for n in names)
         dict(answer["versions"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ToolError.of(
             f"{job.script.name} gave an answer of another form: {error!r}", hint=f"the whole output is in {log}"
         ) from error
-    return Candidate(route.name, route.title, made.stat().st_size, mean, smallest), file
+    return Candidate(route.name, route.title, made.stat().st_size, mean, smallest, first=first), file
 
 
 def _told(tensors: Iterable[tuple[str, Sequence[int]]]) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgec.errors import ToolError
 from edgec.events import Reporter
+from edgec.formats.candidates import Demand
 from edgec.formats.images import ImageSet, load_set
 from edgec.formats.onnx.classifier import INPUT, OUTPUT, Classifier
 from edgec.prove.checks import at_least, at_most
@@ -64,6 +65,12 @@ def classifier_limits(scheme: str, settings: Prove) -> Thresholds:
     """What is demanded of a classifier: a decoder's share of equal tokens is none of equal classes."""
     own = _MIN_TOP1.get(scheme, _MIN_TOP1_INT8) if settings.min_top1 is None else settings.min_top1
     return replace(demanded(scheme, settings), min_top1=own)
+
+
+def classifier_demand(scheme: str, settings: Prove) -> Demand:
+    """The same, of what routes make on the calibration images."""
+    limits = classifier_limits(scheme, settings)
+    return Demand(limits.min_mean_cosine, limits.min_cosine, limits.min_top1)
 
 
 def proof_memory_mib(float_bytes: int, classifier: Classifier) -> int:

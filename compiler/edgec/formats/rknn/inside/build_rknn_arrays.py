@@ -21,14 +21,14 @@ from rknn.api import RKNN
 from toolkit_steps import compiled, in_onnxruntime, prepare, succeeded, versions
 
 _REPORTED = 4
-_IMAGE_DIMENSIONS = 4
+_IMAGE_DIMENSIONS, _CLASS_DIMENSIONS = 4, 2
 
 
 def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
     """`model`: the float32 file; `scratch`: a folder; `out`, `outputs`: files to write; `platform`; `shapes`: of the
     inputs by name; `route`; `ranges`, `judged`, `proven`: .npz files, an array for each input; `threads`.
 
-    Answers cosines to the float32 graph on `judged`, and versions; `outputs` gets the model's answers to `proven`:
+    Answers agreement with the float32 graph on `judged`, and versions; `outputs` gets the model's answers to `proven`:
     the array `<sample>/<output>` for each.
     """
     os.umask(0o022)
@@ -73,17 +73,21 @@ def _simulated(toolkit: Any, names: Sequence[str], sample: dict[str, Any]) -> li
 
 
 def _agreement(toolkit: Any, request: dict[str, Any], names: Sequence[str]) -> dict[str, float]:
-    """Cosines with the float32 graph as it came: of each sample, that of its worst output."""
+    """Cosines with the float32 graph as it came, of each sample that of its worst output; and, of one row of classes,
+    the share of samples with the same first choice."""
     session = in_onnxruntime(request["model"], int(request["threads"]))
-    found = []
+    found, first = [], []
     for path in request["judged"]:
         sample = _sample(path)
         wanted = session.run(None, sample)
         got = _simulated(toolkit, names, sample)
         found.append(min(_cosine(a, b) for a, b in zip(wanted, got, strict=True)))
+        if len(wanted) == 1 and wanted[0].ndim == _CLASS_DIMENSIONS:
+            first.append(int(np.argmax(wanted[0])) == int(np.argmax(got[0])))
     if not np.isfinite(found).all():
         raise SystemExit("rknn-toolkit2: the simulator gave values that are not finite")
-    return {"mean_cosine": float(np.mean(found)), "min_cosine": float(np.min(found))}
+    shares = {"first": float(np.mean(first))} if first else {}
+    return {"mean_cosine": float(np.mean(found)), "min_cosine": float(np.min(found)), **shares}
 
 
 def _cosine(wanted: Any, got: Any) -> float:
