@@ -110,7 +110,7 @@ def held_out_images(loaded: LoadedRecipe, calibrated: ImageSet) -> ImageSet:
         raise InputError(Diagnostic("the proof of an image classifier needs images", hint, span))
     images = _images(loaded, named, at, "held-out images").without(calibrated)
     if len(images.paths) < _MIN_PROOF:
-        raise _too_few(loaded, at, images, f"that are not calibrated on, and the proof needs {_MIN_PROOF}")
+        raise _too_few(loaded, at, images, f"none of them calibrated on; the proof needs {_MIN_PROOF}")
     return images.evenly(_MAX_PROOF)
 
 
