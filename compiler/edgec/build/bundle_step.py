@@ -30,6 +30,7 @@ from edgec.plan.keys import builder_platform, made_with
 from edgec.plan.plan import Plan
 from edgec.prove.model import Proof
 from edgec.prove.report import render_report
+from edgec.source.onnx_graph import DOUBLE, FLOAT16
 from edgec.store.actions import Result
 from edgec.store.atomic import write_file
 from edgec.store.locks import exclusive
@@ -243,12 +244,12 @@ def _model_facts(plan: Plan) -> dict[str, object]:
 
 def _graph_facts(plan: Plan) -> dict[str, object]:
     """What a manifest says of a user's own graph, which has no context and no vocabulary."""
-    first = plan.artifacts[0]
+    first = plan.graphs[0]
     return {
         "architecture": first.facts.architecture,
         "kind": first.facts.kind,
         "format": first.format,
         "parameters": plan.source.header.parameters,
-        "precision": "f32",
+        "precision": {FLOAT16: "f16", DOUBLE: "f64"}.get(first.graph.elem_type, "f32"),
         "quantization": first.scheme,
     }

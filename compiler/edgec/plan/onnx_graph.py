@@ -31,6 +31,7 @@ _MIB = 2**20
 # Activations that onnxruntime holds at once, as multiples of what goes in and out.
 _ACTIVATIONS = 12
 _SHOWN_OPERATORS = 6
+_NAME_CHARS = 24
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,8 @@ def _require_fitting(loaded: LoadedRecipe, port: Port, shape: Sequence[int]) -> 
 
 
 def shape_text(shape: Sequence[int | str]) -> str:
-    """A shape for people: open dimensions by their names."""
-    return "[" + ", ".join(str(dim) if dim != "" else "?" for dim in shape) + "]"
+    """A shape for people: open dimensions by their names, where an exporter wrote no formula instead."""
+    return "[" + ", ".join(str(dim) if dim != "" and len(str(dim)) <= _NAME_CHARS else "?" for dim in shape) + "]"
 
 
 def require_static(loaded: LoadedRecipe, ports: Sequence[Port], why: str, *, from_dim: int = 0) -> None:

@@ -112,6 +112,13 @@ def read_onnx(path: Path, damaged: Damaged, *, with_data: bool = True) -> OnnxGr
         functions=tuple(_op(f.domain, f.name) for f in model.functions),
         inner_nodes=tuple(map(_node, [*inner, *(node for part in parts for node in part.nodes)])),
         inner_tensors=tuple(tensor(t) for part in parts for t in part.tensors),
+        constants={
+            node.output[0]: tensor(a.t)
+            for node in graph.node
+            if node.op_type == "Constant" and not node.domain and node.output
+            for a in node.attribute
+            if a.HasField("t")
+        },
         producer=f"{model.producer_name} {model.producer_version}".strip(),
     )
 
@@ -185,7 +192,12 @@ def _initializer(tensor: Any, path: Path, damaged: Damaged, *, with_data: bool) 
 
 def _value(value: Any) -> Value:
     kind = value.type.tensor_type
-    return Value(value.name, kind.elem_type, tuple(d.dim_param or d.dim_value or "" for d in kind.shape.dim))
+    return Value(value.name, kind.elem_type, tuple(map(_dim, kind.shape.dim)))
+
+
+def _dim(dim: Any) -> int | str:
+    # Some exporters write -1 for what is open.
+    return str(dim.dim_param) or (dim.dim_value if dim.dim_value > 0 else "")
 
 
 @cache

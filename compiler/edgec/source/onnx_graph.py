@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # ONNX's element types.
 FLOAT, UINT8, INT8, INT32, INT64, BOOL, FLOAT16, DOUBLE, BFLOAT16 = 1, 2, 3, 6, 7, 9, 10, 11, 16
@@ -64,7 +64,8 @@ class Value:
 class OnnxGraph:
     """An .onnx file. `inner_nodes`, `inner_tensors`: those within branches, loops, functions and attributes.
 
-    `functions`: operations that the file itself defines, as nodes name them; `producer`: the program that wrote it.
+    `constants`: inner tensors that nodes give out under these names; `functions`: operations that the file itself
+    defines, as nodes name them; `producer`: the program that wrote it.
     """
 
     opsets: Mapping[str, int]
@@ -75,4 +76,5 @@ class OnnxGraph:
     functions: tuple[str, ...]
     inner_nodes: tuple[Node, ...] = ()
     inner_tensors: tuple[Initializer, ...] = ()
+    constants: Mapping[str, Initializer] = field(default_factory=dict)
     producer: str = ""

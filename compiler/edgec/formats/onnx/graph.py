@@ -100,7 +100,7 @@ def read_graph(source: GraphFile, file_bytes: int) -> UserGraph:
     weights, channels = _weights(graph)
     every = [*graph.initializers.values(), *graph.inner_tensors]
     elem_types = Counter(t.elem_type for t in every if t.elem_type in _FLOATS)
-    used = Counter(node.op for node in (*graph.nodes, *graph.inner_nodes))
+    used = Counter(node.op for node in (*graph.nodes, *graph.inner_nodes) if node.op != "Constant")
     return UserGraph(
         file=source.name,
         opset=graph.opsets.get("", graph.opsets.get("ai.onnx", 0)),
@@ -164,9 +164,9 @@ def _weights(graph: OnnxGraph) -> tuple[dict[str, int], int]:
     seen: set[str] = set()
     for node in graph.nodes:
         tensor = _weight_of(node, graph)
-        if tensor is None or tensor.name in seen:
+        if tensor is None or node.inputs[1] in seen:
             continue
-        seen.add(tensor.name)
+        seen.add(node.inputs[1])
         found[node.op] = found.get(node.op, 0) + tensor.elements
         channels += max(tensor.shape)
     return found, channels
@@ -175,6 +175,6 @@ def _weights(graph: OnnxGraph) -> tuple[dict[str, int], int]:
 def _weight_of(node: Node, graph: OnnxGraph) -> Initializer | None:
     if node.op not in _WEIGHTED or len(node.inputs) < 2:
         return None
-    tensor = graph.initializers.get(node.inputs[1])
+    tensor = graph.initializers.get(node.inputs[1], graph.constants.get(node.inputs[1]))
     fits = tensor is not None and tensor.elem_type == FLOAT and len(tensor.shape) > 1
     return tensor if fits else None

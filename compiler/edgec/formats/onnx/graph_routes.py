@@ -40,9 +40,9 @@ class GraphRoute:
     activation_bits: Literal[8, 16] = 8
 
     @property
-    def needs_samples(self) -> bool:
-        """Whether it runs the model on calibration samples."""
-        return self.method == "static"
+    def in_integers(self) -> bool:
+        """Whether onnxruntime computes it in 8-bit integers."""
+        return self.method == "dynamic" or (self.method == "static" and self.activation_bits == 8)
 
 
 _WEIGHTS = GraphRoute("weights", "weights alone, a scale per channel; computed in float32", "weights")

@@ -18,7 +18,7 @@ from edgec.formats.candidates import Candidate, Demand
 from edgec.formats.onnx.agreement import Agreement, agreement_of
 from edgec.formats.onnx.graph import UserGraph
 from edgec.formats.onnx.graph_routes import DATA_FILE, GRAPH_FILE, GraphLayout, GraphRoute
-from edgec.formats.onnx.run import answer_of, choose
+from edgec.formats.onnx.run import answer_of
 from edgec.formats.samples import Feed, sample_digest
 from edgec.formats.tool_files import keep, require_file, scratch_in
 from edgec.store.atomic import explained
@@ -33,6 +33,8 @@ COMPARE_SCRIPT = _INSIDE / "compare_graphs.py"
 SAMPLES_FOLDER = ".samples"
 _SCRATCH = ".graph-scratch"
 _TIMEOUT_S = 1800
+# Sizes of candidates that differ by less than this share count as equal: their weights are the same 8 bits.
+_SAME_SIZE = 0.05
 _FIXED_MIB = 400
 _COPIES = 5
 # Activations of all operators beside each other, as multiples of what goes in and out; measured in docs/onnx.md.
@@ -153,12 +155,30 @@ def quantize_graph(
         )  # fmt: skip
         with answer_of(script, log):
             tried = _candidates(answer["candidates"], routes)
-        chosen = choose(tried, demand, log)
+        chosen = choose_graph(tried, routes, demand, log)
         for name in layout.files:
             require_file(scratch / chosen.name / name, chosen.title, log, most_bytes=layout.size_bytes)
         for name in reversed(layout.files):
             keep(scratch / chosen.name / name, out / name)
     return chosen, tried
+
+
+def choose_graph(tried: Sequence[Candidate], routes: Sequence[GraphRoute], demand: Demand, log: Path) -> Candidate:
+    """Of the candidates that meet the demand and are nearly as small as the smallest: one that computes in integers,
+    if there is any; of several, the nearest to the source. Raises ProofError with every candidate's numbers.
+
+    Shares of time decide nothing: they differ from run to run, and a build must not.
+    """
+    good = [c for c in tried if demand.met_by(c)]
+    if not good:
+        raise demand.missed_by(
+            tried, f"calibrate on more samples of the model's use, lower prove.min_cosine or prove.min_top1, or use "
+            f"`scheme: fp32`; the log is {log}",
+        )  # fmt: skip
+    smallest = min(c.size_bytes for c in good)
+    fast = {route.name for route in routes if route.in_integers}
+    near = [c for c in good if c.size_bytes <= smallest * (1 + _SAME_SIZE)]
+    return max(near, key=lambda c: (c.name in fast, c.min_cosine or 0.0, c.mean_cosine or 0.0, -c.size_bytes))
 
 
 def _candidates(answers: Sequence[Mapping[str, Any]], routes: Sequence[GraphRoute]) -> tuple[Candidate, ...]:

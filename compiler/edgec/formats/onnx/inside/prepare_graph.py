@@ -19,6 +19,8 @@ from graph_run import open_session
 
 # Below this a QuantizeLinear has no scale for each channel.
 _QUANTIZABLE_OPSET = 13
+# As numpy and the manifest name them.
+_NAMES = {"float": "float32", "double": "float64"}
 
 
 def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
@@ -75,4 +77,5 @@ def _save(model: Any, out: Path, data: str | None) -> None:
 
 
 def _port(value: Any) -> dict[str, Any]:
-    return {"name": value.name, "dtype": value.type.removeprefix("tensor(").rstrip(")"), "shape": list(value.shape)}
+    kind = value.type.removeprefix("tensor(").rstrip(")")
+    return {"name": value.name, "dtype": _NAMES.get(kind, kind), "shape": list(value.shape)}

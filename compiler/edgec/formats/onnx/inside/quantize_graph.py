@@ -82,8 +82,9 @@ class _Work:
         self._scratch = scratch
         self._data = request["data"]
         self._ranges = request["ranges"]
-        # Quantizers exclude nodes by name.
+        # Quantizers exclude nodes by name, and look for weights among the initializers alone.
         model = onnx.load(str(self.path))
+        _lift_constants(model.graph)
         for number, node in enumerate(model.graph.node):
             node.name = node.name or f"{node.op_type}_{number}"
         self._named, self._made = scratch / "named.onnx", scratch / "made.onnx"
@@ -133,6 +134,17 @@ class _Work:
                 calibrator.collect_data(_Reader([sample]))
             save_tensors_data(calibrator.compute_data(), file)
         return file
+
+
+def _lift_constants(graph: Any) -> None:
+    """Constant nodes that hold a tensor become initializers, as most exporters write them."""
+    for node in list(graph.node):
+        tensor = next((a.t for a in node.attribute if a.name == "value" and a.HasField("t")), None)
+        if node.op_type != "Constant" or node.domain or tensor is None:
+            continue
+        graph.initializer.add().CopyFrom(tensor)
+        graph.initializer[-1].name = node.output[0]
+        graph.node.remove(node)
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
