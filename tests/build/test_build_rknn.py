@@ -112,7 +112,7 @@ import sys
 sys.path.insert(0, {inside!r})
 import numpy as np, onnx, onnxruntime
 from onnx import TensorProto, helper, numpy_helper
-import build_rknn
+import toolkit_steps
 
 def run(request, progress):
     axes = numpy_helper.from_array(np.array([1], np.int64), "axes")
@@ -124,7 +124,7 @@ def run(request, progress):
                               opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     values = np.random.default_rng(0).random((2, 3, 4), np.float32)
     before = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {{"x": values}})[0]
-    changed = build_rknn.keep_dimensions(model.graph)
+    changed = toolkit_steps.keep_dimensions(model.graph)
     onnx.checker.check_model(model)
     after = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {{"x": values}})[0]
     kept = [a.i for n in model.graph.node if n.op_type == "ReduceMean" for a in n.attribute if a.name == "keepdims"]

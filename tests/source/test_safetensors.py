@@ -50,9 +50,10 @@ def test_gives_offsets_from_the_start_of_the_file() -> None:
     assert tensors["s"].elements == 1
 
 
-def test_position_buffers_are_left_out() -> None:
+@pytest.mark.parametrize("name", ["embeddings.position_ids", "embedder.normalization.num_batches_tracked"])
+def test_buffers_that_no_model_reads_are_left_out(name: str) -> None:
     raw = bytes(16)
-    tensors = parse(safetensors_bytes({"embeddings.position_ids": ("I64", [1, 2], raw), "w": ("F32", [1], FOUR)}))
+    tensors = parse(safetensors_bytes({name: ("I64", [1, 2], raw), "w": ("F32", [1], FOUR)}))
     assert list(tensors) == ["w"]
 
 

@@ -30,6 +30,7 @@ from edgec.plan.keys import builder_platform, made_with
 from edgec.plan.plan import Plan
 from edgec.prove.model import Proof
 from edgec.prove.report import render_report
+from edgec.source.onnx_graph import DOUBLE, FLOAT16
 from edgec.store.actions import Result
 from edgec.store.atomic import write_file
 from edgec.store.locks import exclusive
@@ -38,6 +39,7 @@ from edgec.store.standing import StandingFolders
 # Small source files a device or a person needs beside the weights, and the kind of layer each becomes.
 _CARRIED: Mapping[str, MediaKind] = {
     "config.json": "weight.config",
+    "preprocessor_config.json": "weight.config",
     "generation_config.json": "weight.config",
     "tokenizer.json": "weight.config",
     "tokenizer_config.json": "weight.config",
@@ -225,15 +227,31 @@ def _texts(plan: Plan) -> dict[str, str]:
 
 def _model_facts(plan: Plan) -> dict[str, object]:
     first = plan.artifacts[0]
+    if plan.source.header.graph is not None:
+        return _graph_facts(plan)
     return {
         "architecture": first.facts.architecture,
         "kind": first.facts.kind,
         "format": first.format,
-        "parameters": sum(t.elements for t in plan.source.header.tensors.values()),
+        "parameters": plan.source.header.parameters,
         "precision": sorted({str(t.dtype) for t in plan.source.header.tensors.values()})[0].lower(),
         "quantization": first.scheme,
         "context": first.summary.context,
         "trained_context": first.facts.trained_context,
         "embedding_length": first.facts.embedding_length,
         "vocabulary": first.facts.vocabulary,
+        **first.told,
+    }
+
+
+def _graph_facts(plan: Plan) -> dict[str, object]:
+    """What a manifest says of a user's own graph, which has no context and no vocabulary."""
+    first = plan.graphs[0]
+    return {
+        "architecture": first.facts.architecture,
+        "kind": first.facts.kind,
+        "format": first.format,
+        "parameters": plan.source.header.parameters,
+        "precision": {FLOAT16: "f16", DOUBLE: "f64"}.get(first.graph.elem_type, "f32"),
+        "quantization": first.scheme,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from edgec.build.context import StepContext
 from edgec.build.encoder_steps import calibration_ids, subject_fields
@@ -10,9 +11,11 @@ from edgec.build.proofs import commit_proof
 from edgec.formats.candidates import Demand
 from edgec.formats.onnx.layout import MODEL_FILE
 from edgec.formats.onnx.run import TOOLCHAIN as EXPORTER
+from edgec.formats.rknn.layout import RknnLayout
 from edgec.formats.rknn.run import (
     TOOLCHAIN,
     VECTORS_FILE,
+    Compiled,
     EncoderInput,
     Texts,
     build_memory_mib,
@@ -45,18 +48,22 @@ def run_rknn_build(context: StepContext, action: Action, work: Workspace) -> Res
         report=context.report,
         logs=context.logs,
     )
+    return work.commit({layout.file: None, VECTORS_FILE: None}, compiled_facts(made, layout))
+
+
+def compiled_facts(made: Compiled, layout: RknnLayout) -> dict[str, Any]:
+    """What is kept of a compilation beside its files."""
     attempts = [
         Attempt(chosen=c is made.chosen, **asdict(c)).model_dump(mode="json")
         for c in (made.tried if len(layout.routes) > 1 else ())
     ]
-    facts = {
+    return {
         "files": [layout.file],
         "attempts": attempts,
         "interface": {"inputs": _tensors(made.file.inputs), "outputs": _tensors(made.file.outputs)},
         "toolkit": made.file.toolkit,
         "printed_errors": made.printed_errors,
     }
-    return work.commit({layout.file: None, VECTORS_FILE: None}, facts)
 
 
 def _tensors(tensors: tuple[object, ...]) -> list[dict[str, object]]:

@@ -13,14 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from edgec.build.classifier_steps import run_classifier_export, run_classifier_prove, run_classifier_quantize
 from edgec.build.context import StepContext
 from edgec.build.emulate_step import prepare_emulation, run_emulate
 from edgec.build.engine_steps import run_checkpoint, run_compare, run_export, run_quantize, run_ranges
 from edgec.build.gguf_steps import run_compiles, run_imatrix, run_prove
 from edgec.build.one_read import SOURCE_READERS, company
 from edgec.build.onnx_decoder_steps import run_onnx_decoder, run_onnx_decoder_prove
+from edgec.build.onnx_graph_steps import run_graph_prepare, run_graph_prove, run_graph_quantize
 from edgec.build.onnx_steps import run_onnx_export, run_onnx_prove, run_onnx_quantize
 from edgec.build.rkllm_steps import run_rkllm_build, run_rkllm_prove
+from edgec.build.rknn_classifier_steps import run_rknn_classifier_build, run_rknn_classifier_prove
 from edgec.build.rknn_steps import run_rknn_build, run_rknn_prove
 from edgec.build.runtime_step import run_runtime
 from edgec.build.wheels_step import run_wheels
@@ -34,9 +37,15 @@ Step = Callable[[StepContext, Action, Workspace], Result]
 
 STEPS: Mapping[str, Step] = {
     "checkpoint": run_checkpoint,
+    "classifier_export": run_classifier_export,
+    "classifier_prove": run_classifier_prove,
+    "classifier_quantize": run_classifier_quantize,
     "compare": run_compare,
     "emulate": run_emulate,
     "export": run_export,
+    "graph_prepare": run_graph_prepare,
+    "graph_prove": run_graph_prove,
+    "graph_quantize": run_graph_quantize,
     "imatrix": run_imatrix,
     "onnx_decoder": run_onnx_decoder,
     "onnx_decoder_prove": run_onnx_decoder_prove,
@@ -49,6 +58,8 @@ STEPS: Mapping[str, Step] = {
     "rkllm_build": run_rkllm_build,
     "rkllm_prove": run_rkllm_prove,
     "rknn_build": run_rknn_build,
+    "rknn_classifier_build": run_rknn_classifier_build,
+    "rknn_classifier_prove": run_rknn_classifier_prove,
     "rknn_prove": run_rknn_prove,
     "runtime": run_runtime,
     "wheels": run_wheels,

@@ -60,10 +60,8 @@ def _artifact(summary: ArtifactPlan) -> list[str]:
     how = "exactly" if summary.is_exact else "at most"
     lines = [f"{summary.name}: {mib(summary.output_bytes)} {how} ({', '.join(summary.files)})"]
     lines.append("  tensors    " + ", ".join(f"{t} {mib(b)}" for t, b in summary.bytes_by_type.items()))
-    lines.append(
-        f"  memory     {fit.verdict}: needs {fit.needed_mib:.0f} MiB of {fit.available_mib:.0f} MiB "
-        f"at a context of {summary.context}"
-    )
+    at = f" at a context of {summary.context}" if summary.context else ""
+    lines.append(f"  memory     {fit.verdict}: needs {fit.needed_mib:.0f} MiB of {fit.available_mib:.0f} MiB{at}")
     lines += [f"    {item.mib:9.1f} MiB  {item.name}  ({item.detail})" for item in fit.items]
     if fit.advice:
         lines.append(f"  advice     {fit.advice}")

@@ -44,7 +44,7 @@ class ServedModel:
     title: str
     description: str | None
     licence: str | None
-    kind: Literal["decoder", "encoder", "reranker"]
+    kind: Literal["decoder", "encoder", "reranker", "classifier"]
     format: str
     scheme: str
     weights: str

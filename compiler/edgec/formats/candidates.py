@@ -15,7 +15,8 @@ from edgec.errors import ProofError
 class Candidate:
     """What came of one route on the calibration text; `failed`: why nothing came of it.
 
-    Cosines are with the float32 graph, None where there was no text; `time_share`: of the float32 graph's CPU time.
+    Cosines are with the float32 graph, None where there was no text; `time_share`: of the float32 graph's CPU time;
+    `first`: share of samples with the same first choice, None where the graph does not choose among classes.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Candidate:
     min_cosine: float | None = None
     time_share: float | None = None
     failed: str | None = None
+    first: float | None = None
 
     def __str__(self) -> str:
         """For people."""
@@ -33,15 +35,17 @@ class Candidate:
         size = f"{self.name} {self.size_bytes / 1e6:.1f} MB"
         if self.mean_cosine is None:
             return size
-        return f"{size}, mean {self.mean_cosine:.4f}, smallest {self.min_cosine:.4f}"
+        first = "" if self.first is None else f", top-1 agreement {self.first:.3f}"
+        return f"{size}, mean {self.mean_cosine:.4f}, smallest {self.min_cosine:.4f}{first}"
 
 
 @dataclass(frozen=True)
 class Demand:
-    """Cosines that a candidate must reach."""
+    """Cosines that a candidate must reach, and the share of same first choices."""
 
     mean_cosine: float
     min_cosine: float
+    first: float = 0.0
 
     def met_by(self, candidate: Candidate) -> bool:
         """Whether the candidate is good enough."""
@@ -49,10 +53,13 @@ class Demand:
             return False
         if candidate.mean_cosine is None or candidate.min_cosine is None:
             return True
-        return candidate.mean_cosine >= self.mean_cosine and candidate.min_cosine >= self.min_cosine
+        near = candidate.mean_cosine >= self.mean_cosine and candidate.min_cosine >= self.min_cosine
+        return near and (candidate.first is None or candidate.first >= self.first)
 
     def missed_by(self, tried: Sequence[Candidate], hint: str) -> ProofError:
         """The error when none of the candidates is good enough, with the numbers of each."""
         asked = f"a mean cosine of {self.mean_cosine:g} and a smallest of {self.min_cosine:g}"
+        if any(candidate.first is not None for candidate in tried):
+            asked += f" and a top-1 agreement of {self.first:g}"
         numbers = "; ".join(map(str, tried))
         return ProofError.of(f"no route of {len(tried)} reaches {asked} on the calibration text: {numbers}", hint=hint)

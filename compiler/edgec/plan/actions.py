@@ -11,23 +11,12 @@ from edgec.deploy.model import Emitted
 from edgec.deploy.web.runtime import WebRuntime, locked_runtimes
 from edgec.documents.canonical import sha256_bytes
 from edgec.plan.emulation import add_emulation, last_proof
-from edgec.plan.engine_actions import add_engine
-from edgec.plan.engine_model import EnginePlan
-from edgec.plan.gguf import GgufPlan
-from edgec.plan.gguf_actions import add_gguf
 from edgec.plan.graph import ActionGraph, Draft
 from edgec.plan.keys import source_key
+from edgec.plan.kinds import add_artifact
 from edgec.plan.model import Action, Cost
-from edgec.plan.onnx import OnnxPlan
-from edgec.plan.onnx_actions import add_onnx
-from edgec.plan.onnx_decoder import OnnxDecoderPlan
-from edgec.plan.onnx_decoder_actions import add_onnx_decoder
 from edgec.plan.origin import Signer
 from edgec.plan.plan import Planned
-from edgec.plan.rkllm import RkllmPlan
-from edgec.plan.rkllm_actions import add_rkllm
-from edgec.plan.rknn import RknnPlan
-from edgec.plan.rknn_actions import add_rknn
 from edgec.source.hub import bytes_to_download
 from edgec.target.model import Target
 
@@ -57,27 +46,11 @@ class Packaging:
 def plan_actions(graph: ActionGraph, artifacts: Sequence[Planned], packaging: Packaging) -> tuple[Action, ...]:
     """All actions, in an order that respects their needs."""
     _fetch(graph)
-    proofs = {a.name: add_emulation(graph, a, packaging.target, _artifact(graph, a)) for a in artifacts}
+    proofs = {a.name: add_emulation(graph, a, packaging.target, add_artifact(graph, a)) for a in artifacts}
     runtimes = packaging.site_runtimes(artifacts)
     fetched = {**(_wheels(graph) if packaging.with_wheels else {}), **(_runtime(graph, runtimes) if runtimes else {})}
     _bundle(graph, artifacts, packaging, proofs, fetched)
     return graph.actions
-
-
-def _artifact(graph: ActionGraph, artifact: Planned) -> str:
-    match artifact:
-        case GgufPlan():
-            return add_gguf(graph, artifact)
-        case OnnxPlan():
-            return add_onnx(graph, artifact)
-        case OnnxDecoderPlan():
-            return add_onnx_decoder(graph, artifact)
-        case RknnPlan():
-            return add_rknn(graph, artifact)
-        case RkllmPlan():
-            return add_rkllm(graph, artifact)
-        case EnginePlan():
-            return add_engine(graph, artifact)
 
 
 def _fetch(graph: ActionGraph) -> None:

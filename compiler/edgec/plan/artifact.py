@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from edgec.formats.gguf.model import ModelKind
 from edgec.plan.model import ArtifactPlan
@@ -27,7 +27,7 @@ class ModelFacts:
 
     title: str
     architecture: str
-    kind: ModelKind
+    kind: ModelKind | Literal["classifier", "graph"]
     trained_context: int
     embedding_length: int
     vocabulary: int
@@ -52,6 +52,11 @@ class PlannedArtifact(ABC):
     @abstractmethod
     def source_bytes(self) -> int:
         """Bytes of the weights before: in the report beside those of the artifact."""
+
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """What else a program must know of the model, as JSON for the manifest."""
+        return {}
 
     @property
     def format(self) -> str:

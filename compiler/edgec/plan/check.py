@@ -14,12 +14,14 @@ from edgec.documents.salvage import Salvaged
 from edgec.documents.typed import ordered, parse
 from edgec.documents.wording import listed, nearest, shown
 from edgec.errors import Diagnostic, InputError
+from edgec.plan.check_graph import graph_mistakes, has_graph, sample_mistakes
 from edgec.plan.deploy_check import deployment_mistakes
 from edgec.plan.emulation_check import AT, emulation_mistakes
 from edgec.plan.four_bits import four_bits_beside
 from edgec.plan.template_check import template_mistake
 from edgec.recipe.load import LoadedRecipe, read_recipe, salvage_recipe
 from edgec.recipe.model import Artifact, GgufArtifact, Recipe
+from edgec.source.onnx_model import is_graph
 from edgec.target.load import load_target
 from edgec.target.model import Runtime, Target
 
@@ -27,6 +29,8 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _TEXT_CHUNK_CHARS = 1 << 20
 # Formats that a runtime beside the CPU's serves on an NPU board; llama.cpp runs on its CPU.
 _NPU_FORMATS = frozenset({"rknn", "rkllm"})
+# Formats whose models may take images: their samples are a folder.
+_FORMATS_OF_IMAGES = frozenset({"onnx", "rknn"})
 
 At = tuple[str | int, ...]
 
@@ -77,6 +81,8 @@ def check(loaded: LoadedRecipe, target: Target) -> tuple[Diagnostic, ...]:
 
 def _found(loaded: LoadedRecipe, target: Target | None) -> Iterator[_Found]:
     yield from _file_mistakes(loaded)
+    for found in graph_mistakes(loaded):
+        yield _at(loaded, found.at, found.message, found.hint)
     yield from _equal_artifacts(loaded)
     for mistake in deployment_mistakes(loaded):
         yield _at(loaded, mistake.at, mistake.message, mistake.hint)
@@ -145,6 +151,9 @@ def _two_systems(loaded: LoadedRecipe, target: Target) -> Iterator[_Found]:
 def _source_mistakes(loaded: LoadedRecipe, relative: str) -> Iterator[_Found]:
     at: At = ("source", "path")
     folder = loaded.resolve(relative)
+    if is_graph(relative):
+        yield from _missing_file(loaded, at, relative, "model")
+        return
     if not is_folder(folder):
         if is_file(folder):
             hint = "name the folder that holds it, with config.json and tokenizer.json"
@@ -162,15 +171,26 @@ def _source_mistakes(loaded: LoadedRecipe, relative: str) -> Iterator[_Found]:
         )
         yield _at(loaded, at, "the model folder has pickle files only, no *.safetensors", hint)
     else:
+        graph = next((name for name in names if is_graph(name)), None)
         hint = "name the folder of a Hugging Face checkpoint: config.json, tokenizer.json, *.safetensors"
+        if graph is not None:
+            hint += f"; or the .onnx file itself: {shown((Path(relative) / graph).as_posix())}"
         yield _at(loaded, at, "the model folder has no *.safetensors", hint)
 
 
 def _text_mistakes(loaded: LoadedRecipe, calibrations: list[tuple[At, str]]) -> Iterator[_Found]:
+    takes_folders = any(a.format in _FORMATS_OF_IMAGES for a in loaded.recipe.artifacts)
     held_out = loaded.recipe.prove.held_out
     proving: list[tuple[At, str]] = [] if held_out is None else [(("prove", "held_out"), held_out)]
     for at, relative in (*calibrations, *proving):
         what = "held-out text" if at[0] == "prove" else "calibration text"
+        if has_graph(loaded):
+            for found in sample_mistakes(loaded, at, relative):
+                yield _at(loaded, found.at, found.message, found.hint)
+            continue
+        if takes_folders and is_folder(loaded.resolve(relative)):
+            # Of images: what is in it, and whether the model takes images, is seen when the model is planned.
+            continue
         missing = list(_missing_file(loaded, at, relative, what))
         yield from missing or _not_a_text(loaded, at, loaded.resolve(relative), what)
     for at, relative in proving:
@@ -180,7 +200,7 @@ def _text_mistakes(loaded: LoadedRecipe, calibrations: list[tuple[At, str]]) -> 
 
 
 def _same_file(one: Path, other: Path) -> bool:
-    return is_file(one) and is_file(other) and one.samefile(other)
+    return (is_file(one) or is_folder(one)) and (is_file(other) or is_folder(other)) and one.samefile(other)
 
 
 def _not_a_text(loaded: LoadedRecipe, at: At, path: Path, what: str) -> Iterator[_Found]:

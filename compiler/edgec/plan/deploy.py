@@ -35,6 +35,8 @@ def plan_deployment(
 ) -> dict[str, Emitted]:
     """What each emitter makes of the recipe's first artifact, by the emitter's name. Raises InputError."""
     package = loaded.recipe.package
+    if header.graph is not None:
+        return _nothing(loaded)
     model = served_model(loaded, target, header, artifacts[0])
     mistakes: list[Mistake] = []
     emitted: dict[str, Emitted] = {}
@@ -65,6 +67,17 @@ def plan_deployment(
     return emitted
 
 
+def _nothing(loaded: LoadedRecipe) -> dict[str, Emitted]:
+    """What a user's own graph is served with. Raises InputError for a site that was asked for."""
+    if "web" in loaded.recipe.package.model_fields_set and loaded.recipe.package.web is not None:
+        message = "no web site knows what a graph of your own takes and gives"
+        span = loaded.marked.place("package", "web").span
+        raise InputError(
+            Diagnostic(message, "remove `web`: the bundle has the .onnx file for a page of your own", span)
+        )
+    return {}
+
+
 def _triton(
     settings: TritonPackage, model: ServedModel, header: CheckpointHeader, artifact: PlannedArtifact
 ) -> Emitted:
@@ -90,6 +103,8 @@ def served_model(
 ) -> ServedModel:
     """The facts about `artifact` that a deployment rests on."""
     recipe, facts, fit = loaded.recipe, artifact.facts, artifact.summary.fit
+    if facts.kind == "graph":
+        raise ValueError("nothing serves a graph")
     return ServedModel(
         name=recipe.name,
         version=recipe.version,
@@ -103,7 +118,7 @@ def served_model(
         weights=sha256_json({"source": model_key(header.identity), **artifact.numbers}),
         files=tuple(f"{artifact.format}/{file}" for file in artifact.summary.files),
         architecture=facts.architecture,
-        parameters=sum(t.elements for t in header.tensors.values()),
+        parameters=header.parameters,
         context=artifact.summary.context,
         batch=recipe.batch,
         embedding_length=facts.embedding_length,

@@ -6,6 +6,7 @@ Rule: encoders do not decode; their speed is not predicted.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -163,15 +164,20 @@ def evenly(lines: list[str], most: int) -> tuple[str, ...]:
     return tuple(lines[i * (len(lines) - 1) // (count - 1)] for i in range(count))
 
 
-def refuse_thresholds(loaded: LoadedRecipe) -> None:
-    """Raises InputError, at their lines, for thresholds of other models."""
+def refuse_thresholds(
+    loaded: LoadedRecipe,
+    foreign: Sequence[str] = _FOREIGN,
+    what: str = "an encoder",
+    takes: str = "`min_cosine`",
+) -> None:
+    """Raises InputError, at their lines, for thresholds of other models; `takes`: those that this kind has."""
     mistakes = [
         Diagnostic(
-            f"`prove.{name}` means nothing for this model: it is an encoder",
-            "remove it; the proof of an encoder takes `min_cosine`",
+            f"`prove.{name}` means nothing for this model: it is {what}",
+            f"remove it; the proof of {what} takes {takes}",
             loaded.span("prove", name),
         )
-        for name in _FOREIGN
+        for name in foreign
         if getattr(loaded.recipe.prove, name) is not None
     ]
     if mistakes:

@@ -13,7 +13,8 @@ from typing import Any
 
 import edgec
 from edgec.documents.canonical import sha256_json
-from edgec.documents.files import is_file
+from edgec.documents.files import is_file, is_folder, names_in
+from edgec.formats.images import ENDINGS
 from edgec.plan.keys import builder_platform, every_tool, source_key
 from edgec.plan.origin import PlannedSource, Signer
 from edgec.recipe.load import LoadedRecipe
@@ -22,6 +23,9 @@ from edgec.toolchain.definition import find_toolchain
 
 # Formats whose toolchain, of the same name, needs a wheel of the user.
 _BROUGHT = frozenset({"rkllm"})
+
+# Files that make up a folder of samples.
+_SAMPLES = (*ENDINGS, ".npy", ".npz")
 
 
 def build_fingerprint(
@@ -59,9 +63,16 @@ def _user_wheels(loaded: LoadedRecipe, digest_file: Callable[[Path], str]) -> di
 
 
 def _named_files(loaded: LoadedRecipe, digest_file: Callable[[Path], str]) -> dict[str, str]:
-    """Digests of every file that a value of the recipe names: texts, templates, matrices, whatever comes later."""
+    """Digests of every file that a value of the recipe names, and of the samples in each folder that one names."""
     paths = {value: loaded.resolve(value) for value in _texts(loaded.document)}
-    return {value: digest_file(path) for value, path in sorted(paths.items()) if is_file(path)}
+    samples = {
+        f"{value}/{name}": path / name
+        for value, path in paths.items()
+        if is_folder(path)
+        for name in names_in(path)
+        if name.lower().endswith(_SAMPLES)
+    }
+    return {value: digest_file(path) for value, path in sorted({**paths, **samples}.items()) if is_file(path)}
 
 
 def _texts(value: Any) -> Iterator[str]:

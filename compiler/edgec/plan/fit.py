@@ -115,7 +115,7 @@ def predict_fit(
     )  # fmt: skip
     over_limit = limits.broken(need.kv_bytes(context, batch), need.compute_bytes(context)) is not None
     return Fit(
-        verdict=_verdict(needed, available, over_limit),
+        verdict=verdict_of(needed, available, over_limit=over_limit),
         items=_items(need, context, batch),
         needed_mib=needed / MIB,
         available_mib=available / MIB,
@@ -125,7 +125,8 @@ def predict_fit(
     )
 
 
-def _verdict(needed: int, available: int, over_limit: bool) -> Literal["fits", "tight", "no"]:
+def verdict_of(needed: float, available: float, *, over_limit: bool = False) -> Literal["fits", "tight", "no"]:
+    """Whether what is needed is there, in one unit. `over_limit`: a limit of the platform is broken besides."""
     if over_limit or needed > available:
         return "no"
     return "fits" if needed <= available * (1 - MARGIN) else "tight"

@@ -10,21 +10,12 @@ from pathlib import Path
 from edgec.errors import Diagnostic, InputError, Span, ToolError
 from edgec.plan.actions import Packaging, plan_actions
 from edgec.plan.deploy import plan_deployment
-from edgec.plan.engine import plan_engine
 from edgec.plan.fit import disk_need
-from edgec.plan.gguf import plan_gguf
 from edgec.plan.graph import ActionGraph
-from edgec.plan.onnx import plan_onnx
-from edgec.plan.onnx_decoder import is_decoder, plan_onnx_decoder
+from edgec.plan.kinds import plan_artifact
 from edgec.plan.origin import PlannedSource, Signer, bundle_name
 from edgec.plan.plan import Plan, Planned
-from edgec.plan.rkllm import plan_rkllm
-from edgec.plan.rknn import plan_rknn
 from edgec.recipe.load import LoadedRecipe
-from edgec.recipe.model import GgufArtifact
-from edgec.recipe.onnx import OnnxArtifact
-from edgec.recipe.rkllm import RkllmArtifact
-from edgec.recipe.rknn import RknnArtifact
 from edgec.source.place import placed_in
 from edgec.store.actions import ActionStore
 from edgec.store.atomic import existing_part, free_bytes, same_disk
@@ -67,24 +58,9 @@ def make_plan(
 def _artifacts(loaded: LoadedRecipe, target: Target, source: PlannedSource) -> tuple[Planned, ...]:
     where = str(source.folder) if source.folder is not None else source.hub.repo if source.hub else ""
     with placed_in(where):
-        return tuple(_artifact(loaded, target, source, index) for index in range(len(loaded.recipe.artifacts)))
-
-
-def _artifact(loaded: LoadedRecipe, target: Target, source: PlannedSource, index: int) -> Planned:
-    artifact = loaded.recipe.artifacts[index]
-    match artifact:
-        case GgufArtifact():
-            return plan_gguf(loaded, target, source.header, artifact, index)
-        case OnnxArtifact() if is_decoder(source.header.config):
-            return plan_onnx_decoder(loaded, target, source.header, artifact, index)
-        case OnnxArtifact():
-            return plan_onnx(loaded, target, source.header, artifact, index)
-        case RknnArtifact():
-            return plan_rknn(loaded, target, source.header, artifact, index)
-        case RkllmArtifact():
-            return plan_rkllm(loaded, target, source.header, artifact, index)
-        case _:
-            return plan_engine(loaded, target, source.header, artifact, index)
+        return tuple(
+            plan_artifact(loaded, target, source.header, index) for index in range(len(loaded.recipe.artifacts))
+        )
 
 
 def refuse_misfits(plan: Plan) -> None:

@@ -14,6 +14,7 @@ from edgec.recipe.load import LoadedRecipe
 from edgec.source.hub import HubSource, fetch_header
 from edgec.source.local import open_local
 from edgec.source.model import CheckpointHeader
+from edgec.source.onnx_model import is_graph, open_onnx
 from edgec.target.model import Target
 
 
@@ -38,10 +39,13 @@ class Signer:
 def open_source(
     loaded: LoadedRecipe, *, offline: bool, digest_file: Callable[[Path], str], report: Reporter = silent
 ) -> PlannedSource:
-    """The checkpoint's header: from a local folder, or from the hub by range requests."""
+    """The model's header: from a local folder or file, or from the hub by range requests."""
     source = loaded.recipe.source
     if source.path is not None:
         folder = loaded.resolve(source.path)
+        if is_graph(source.path):
+            model = open_onnx(folder, licence=source.licence, digest_file=digest_file)
+            return PlannedSource(model.header, model.root, None, offline)
         checkpoint = open_local(folder, licence=source.licence, digest_file=digest_file)
         return PlannedSource(checkpoint.header, folder, None, offline)
     hub = HubSource(repo=source.hub or "", revision=source.revision or "")

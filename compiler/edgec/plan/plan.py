@@ -10,15 +10,28 @@ from edgec.plan.engine_model import EnginePlan
 from edgec.plan.gguf import GgufPlan
 from edgec.plan.model import PROOFS, Action, DiskNeed
 from edgec.plan.onnx import OnnxPlan
+from edgec.plan.onnx_classifier import OnnxClassifierPlan
 from edgec.plan.onnx_decoder import OnnxDecoderPlan
+from edgec.plan.onnx_graph import OnnxGraphPlan
 from edgec.plan.origin import PlannedSource, Signer
 from edgec.plan.rkllm import RkllmPlan
 from edgec.plan.rknn import RknnPlan
+from edgec.plan.rknn_classifier import RknnClassifierPlan
 from edgec.recipe.load import LoadedRecipe
 from edgec.target.model import Target
 
 # Every kind of artifact; what they have in common is `PlannedArtifact`.
-Planned = GgufPlan | OnnxPlan | OnnxDecoderPlan | RknnPlan | RkllmPlan | EnginePlan
+Planned = (
+    GgufPlan
+    | OnnxPlan
+    | OnnxDecoderPlan
+    | OnnxClassifierPlan
+    | OnnxGraphPlan
+    | RknnPlan
+    | RknnClassifierPlan
+    | RkllmPlan
+    | EnginePlan
+)
 
 
 @dataclass(frozen=True)
@@ -77,6 +90,11 @@ class Plan:
     def onnx(self) -> tuple[OnnxPlan, ...]:
         """The artifacts for onnxruntime."""
         return tuple(a for a in self.artifacts if isinstance(a, OnnxPlan))
+
+    @property
+    def graphs(self) -> tuple[OnnxGraphPlan, ...]:
+        """The artifacts made of a user's own graph."""
+        return tuple(a for a in self.artifacts if isinstance(a, OnnxGraphPlan))
 
     @property
     def rknn(self) -> tuple[RknnPlan, ...]:

@@ -57,7 +57,8 @@ class TensorError(_Doc):
 class Attempt(_Doc):
     """A way to make the artifact that was tried. Cosines on the calibration text, None where nothing was compared.
 
-    `time_share`: CPU time of one text, as a share of the unquantized model's; `failed`: why it could not be made.
+    `time_share`: CPU time of one text, as a share of the unquantized model's; `failed`: why it could not be made;
+    `first`: share of samples with the same first choice among classes.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Attempt(_Doc):
     min_cosine: float | None = None
     time_share: float | None = None
     failed: str | None = None
+    first: float | None = None
 
 
 class Proof(_Doc):

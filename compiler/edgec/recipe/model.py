@@ -16,6 +16,7 @@ from edgec.documents.shape import InWords
 from edgec.documents.typed import mistake, together
 from edgec.recipe.document import Document, RelativePath, Slug, Version
 from edgec.recipe.engine import EdgeLlmArtifact, TrtLlmArtifact
+from edgec.recipe.inputs import SourceInput
 from edgec.recipe.onnx import OnnxArtifact
 from edgec.recipe.package import Package
 from edgec.recipe.rkllm import RkllmArtifact
@@ -61,7 +62,7 @@ def _not_both(first: str, second: str) -> JsonDict:
 
 
 class Source(Document):
-    """Where the checkpoint comes from: a local folder (`path`) or a pinned commit on the hub (`hub`, `revision`)."""
+    """Where the model comes from: a local folder or .onnx file (`path`), or a commit on the hub (`hub`, `revision`)."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -72,7 +73,8 @@ class Source(Document):
 
     path: RelativePath | None = Field(
         None,
-        description="A folder with config.json, tokenizer.json and *.safetensors, relative to the recipe.",
+        description="A folder with config.json, tokenizer.json and *.safetensors, or an .onnx file; relative to the "
+        "recipe.",
         examples=["../models/my-model"],
     )
     hub: HubName | None = Field(
@@ -92,6 +94,9 @@ class Source(Document):
         None,
         description="Override: treat the model as this class of config.json's `architectures`.",
         examples=["LlamaForCausalLM"],
+    )
+    inputs: dict[str, SourceInput] = Field(
+        default_factory=dict, description="Of an .onnx file: its inputs by name, as far as the file leaves them open."
     )
 
     @model_validator(mode="after")

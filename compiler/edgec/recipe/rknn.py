@@ -26,10 +26,11 @@ class RknnQuantize(Document):
     )
     calibration: RelativePath | None = Field(
         None,
-        description="A UTF-8 text with one passage per line, relative to the recipe; all schemes but `fp16` need it.",
+        description="A UTF-8 text with one passage per line, or a folder of images for an image classifier, relative "
+        "to the recipe. All schemes but `fp16` need it.",
         examples=["calibration.txt"],
     )
-    max_lines: int = Field(64, ge=8, le=1024, description="Lines of the calibration text to run, evenly over it.")
+    max_lines: int = Field(64, ge=8, le=1024, description="Lines or images to run, evenly over them.")
 
     @model_validator(mode="after")
     def _is_used(self) -> RknnQuantize:

@@ -38,6 +38,7 @@ _OTHER_FILES = (
     "sentence_bert_config.json",
     "1_Pooling/config.json",
     "config_sentence_transformers.json",
+    "preprocessor_config.json",
     "README.md",
 )
 SMALL_FILES: Mapping[str, int] = {

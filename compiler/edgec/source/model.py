@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from edgec.source.onnx_graph import OnnxGraph
 from edgec.source.quantization import Quantization
 
 
@@ -78,12 +79,22 @@ class SourceIdentity:
 
 
 @dataclass(frozen=True)
+class GraphFile:
+    """A model in an .onnx file `name`, its tensors without their bytes; what is not a graph has none."""
+
+    name: str
+    size_bytes: int
+    graph: OnnxGraph
+
+
+@dataclass(frozen=True)
 class CheckpointHeader:
     """All of a checkpoint but its weights.
 
     `config`: config.json. `files`: contents of the small files that exist (tokenizer.json, tokenizer_config.json,
     special_tokens_map.json, generation_config.json, tokenizer.model, modules.json, 1_Pooling/config.json, ...), by
-    name. `quantization`: how the weights are quantized already, None for plain ones.
+    name. `quantization`: how the weights are quantized already, None for plain ones. `graph`: of a source that is an
+    .onnx file, which has none of the others.
     """
 
     config: Mapping[str, Any]
@@ -91,6 +102,14 @@ class CheckpointHeader:
     files: Mapping[str, bytes]
     identity: SourceIdentity
     quantization: Quantization | None = None
+    graph: GraphFile | None = None
+
+    @property
+    def parameters(self) -> int:
+        """How many weights the model has."""
+        if self.graph is not None:
+            return sum(tensor.elements for tensor in self.graph.graph.initializers.values())
+        return sum(tensor.elements for tensor in self.tensors.values())
 
 
 @dataclass(frozen=True)

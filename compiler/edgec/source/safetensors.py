@@ -29,8 +29,9 @@ _BITS = {
     "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
     "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
 }  # fmt: skip
-# Position buffers that old exports of BERT and its family store beside the weights; no model reads them.
-_BUFFERS = ("position_ids", "token_type_ids")
+# Position buffers that old exports of BERT and its family store beside the weights, and the counters of batches seen in
+# training that normalizations keep; no model reads them.
+_BUFFERS = ("position_ids", "token_type_ids", "num_batches_tracked")
 
 
 def header_bytes(prefix: bytes, *, file_size: int, file: str) -> int:
@@ -64,8 +65,8 @@ def parse_header(data: bytes, *, file_size: int, file: str, integers: bool = Fal
     """The tensors of a safetensors file, by name, in the order of their bytes.
 
     `data`: the first bytes of the file, at least its whole header; `file_size`: the size of the file in bytes;
-    `file`: its name, for messages and `TensorInfo.file`. Integer position buffers are left out. `integers`: take
-    the integers of quantized weights as well.
+    `file`: its name, for messages and `TensorInfo.file`. Integer buffers that no model reads are left out. `integers`:
+    take the integers of quantized weights as well.
     Raises InputError, and nothing else, on every header that is not exactly right.
     """
     end = header_bytes(data[:LENGTH_BYTES], file_size=file_size, file=file)

@@ -52,6 +52,8 @@ def weight_stamps(checkpoint: Checkpoint) -> list[list[int | str]]:
 
 def _weight_files(checkpoint: Checkpoint) -> list[str]:
     """Names of the files that tensors are read from. All others were read whole when the build was planned."""
+    if checkpoint.header.graph is not None:
+        return [file.name for file in checkpoint.header.identity.files]
     return sorted({tensor.file for tensor in checkpoint.header.tensors.values()})
 
 
@@ -77,7 +79,9 @@ def _proven(checkpoint: Checkpoint, digest_file: Callable[[Path], str]) -> dict[
         stamps[name] = _stamp(path)
         planned = {n: t for n, t in checkpoint.header.tensors.items() if t.file == name}
         try:
-            same = digest_file(path) == digests[name] and read_header(path, file=name, integers=integers) == planned
+            same = digest_file(path) == digests[name] and (
+                checkpoint.header.graph is not None or read_header(path, file=name, integers=integers) == planned
+            )
         except OSError as error:
             raise file_changed(path) from error
         if not same:

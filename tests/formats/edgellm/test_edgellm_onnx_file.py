@@ -12,8 +12,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgec.errors import ToolError
-from edgec.formats.edgellm.onnx_file import FLOAT16, INT8, Initializer, read_onnx
+from edgec.formats.edgellm.onnx_file import read_exported
 from edgec.formats.edgellm.tensor_data import TensorData
+from edgec.source.onnx_graph import FLOAT16, INT8, Initializer
 
 WEIGHT = np.arange(24, dtype=np.float16).reshape(4, 6)
 SMALL = np.float32(0.5)
@@ -44,7 +45,7 @@ def write_model(folder: Path) -> Path:
 
 
 def test_a_model_is_read_as_onnx_wrote_it(tmp_path: Path) -> None:
-    graph = read_onnx(write_model(tmp_path))
+    graph = read_exported(write_model(tmp_path))
     assert dict(graph.opsets) == {"": 24, "trt_edgellm": 1}
     thing, add = graph.nodes
     assert (thing.op, thing.inputs, thing.outputs) == ("trt_edgellm::Thing", ("x", "weight"), ("y",))
@@ -56,7 +57,7 @@ def test_a_model_is_read_as_onnx_wrote_it(tmp_path: Path) -> None:
 
 
 def test_tensors_are_read_where_they_lie(tmp_path: Path) -> None:
-    graph = read_onnx(write_model(tmp_path))
+    graph = read_exported(write_model(tmp_path))
     with TensorData(tmp_path / "model.onnx.data") as data:
         weight = graph.initializers["weight"]
         assert np.array_equal(data.whole(weight), WEIGHT)
@@ -79,7 +80,7 @@ def test_tensors_are_read_where_they_lie(tmp_path: Path) -> None:
     ],
 )
 def test_a_tensor_that_is_not_in_its_file_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
-    weight = read_onnx(write_model(tmp_path)).initializers["weight"]
+    weight = read_exported(write_model(tmp_path)).initializers["weight"]
     with TensorData(tmp_path / "model.onnx.data") as data, pytest.raises(ToolError, match="tensor 'weight'"):
         data.whole(replace(weight, **changes))
 
@@ -89,9 +90,9 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ToolError, match="cannot be read"):
-        read_onnx(path)
+        read_exported(path)
     with pytest.raises(ToolError, match="cannot be read"):
-        read_onnx(tmp_path / "none")
+        read_exported(tmp_path / "none")
     with pytest.raises(ToolError, match="cannot be opened"):
         TensorData(tmp_path / "none")
 

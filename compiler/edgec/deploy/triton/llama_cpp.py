@@ -104,6 +104,8 @@ def _tensors(model: ServedModel) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]
 def _shared(settings: TritonPackage, model: ServedModel) -> SharedParameters:
     is_decoder = model.kind == "decoder"
     keeps_queue = model.kind != "encoder"
+    if model.kind == "classifier":
+        raise ValueError("llama.cpp serves no image classifier")
     return SharedParameters(
         kind=model.kind,
         parallel=model.batch,

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from edgec.formats.edgellm.fragments import ROWS_PER_TILE, TILE_IN, TILE_OUT, tiles, unpack_fragments
 from edgec.formats.edgellm.layout import EMBEDDING_FILE
-from edgec.formats.edgellm.onnx_file import DATA_FILE, FLOAT16, MODEL_FILE, Initializer, damaged, read_onnx
+from edgec.formats.edgellm.onnx_file import DATA_FILE, MODEL_FILE, damaged, read_exported
 from edgec.formats.edgellm.shape import Linear, ModelShape
 from edgec.formats.edgellm.tensor_data import TensorData
 from edgec.formats.edgellm.wiring import Weight, trace
 from edgec.source.model import DType
+from edgec.source.onnx_graph import FLOAT16, Initializer
 from edgec.source.safetensors import read_header
 
 EMBEDDING = "model.embed_tokens.weight"
@@ -33,7 +34,7 @@ class ExportedWeights:
 
     def __init__(self, folder: Path, shape: ModelShape) -> None:
         self.shape = shape
-        self.graph = read_onnx(folder / MODEL_FILE)
+        self.graph = read_exported(folder / MODEL_FILE)
         self.wiring = trace(self.graph, shape, folder / MODEL_FILE)
         self._by_name = {linear.name: linear for linear in shape.linears()}
         self._by_name[HEAD] = Linear(HEAD, shape.vocabulary, shape.hidden)

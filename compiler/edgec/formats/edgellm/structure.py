@@ -21,20 +21,10 @@ from edgec.formats.edgellm.exported import ExportedWeights
 from edgec.formats.edgellm.fragments import ROW_BYTES, fragment_rows
 from edgec.formats.edgellm.layout import CHAT_TEMPLATE_FILE, CONFIG_FILE, EdgeLlmLayout
 from edgec.formats.edgellm.limits import GROUP_SIZE
-from edgec.formats.edgellm.onnx_file import (
-    DATA_FILE,
-    FLOAT,
-    FLOAT16,
-    INT32,
-    INT64,
-    MODEL_FILE,
-    Initializer,
-    Node,
-    OnnxGraph,
-    damaged,
-)
+from edgec.formats.edgellm.onnx_file import DATA_FILE, MODEL_FILE, damaged
 from edgec.formats.edgellm.shape import Linear, ModelShape
 from edgec.formats.edgellm.wiring import INT4_GEMM, QKV_CONCAT, Weight
+from edgec.source.onnx_graph import FLOAT, FLOAT16, INT32, INT64, Initializer, Node, OnnxGraph
 
 _OPSETS = {"": 24, "trt_edgellm": 1}
 _PLUGINS = frozenset((INT4_GEMM, QKV_CONCAT, "trt_edgellm::AttentionPlugin"))
@@ -81,7 +71,7 @@ def check_structure(folder: Path, layout: EdgeLlmLayout) -> StructureFacts:
 def _mistakes(exported: ExportedWeights, layout: EdgeLlmLayout) -> Iterator[str]:
     graph, shape = exported.graph, layout.shape
     if dict(graph.opsets) != _OPSETS or graph.functions:
-        yield f"has the operator sets {dict(graph.opsets)} and {graph.functions} functions, not {_OPSETS}"
+        yield f"has the operator sets {dict(graph.opsets)} and {len(graph.functions)} functions, not {_OPSETS}"
     strangers = sorted({node.op for node in graph.nodes} - _OPERATIONS)
     if strangers:
         yield f"has operations that no such model needs: {', '.join(strangers)}"

@@ -13,7 +13,8 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from edgec.formats.edgellm.onnx_file import NUMPY_TYPES, Initializer, damaged
+from edgec.formats.edgellm.onnx_file import NUMPY_TYPES, damaged
+from edgec.source.onnx_graph import Initializer
 
 
 class TensorData:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgec.errors import EdgecError
-from edgec.formats.edgellm.onnx_file import Initializer, Node, OnnxGraph, damaged
+from edgec.formats.edgellm.onnx_file import damaged
 from edgec.formats.edgellm.shape import ModelShape
+from edgec.source.onnx_graph import Initializer, Node, OnnxGraph
 
 ATTENTION = "trt_edgellm::AttentionPlugin"
 INT4_GEMM = "trt_edgellm::Int4GroupwiseGemmPluginV2"

@@ -89,7 +89,7 @@ def export_encoder(
             environment, script, request, timeout_s=_TIMEOUT_S, log=log, memory_mib=memory_mib, env=_ENV, report=report
         )
         require_file(made, "Optimum's export", log, most_bytes=layout.float_bytes)
-        with _answer_of(script, log):
+        with answer_of(script, log):
             exported = Exported(
                 tuple(answer["inputs"]), float(answer["max_difference"]), answer["versions"], int(answer["peak_mib"])
             )
@@ -152,7 +152,7 @@ def quantize_encoder(
             memory_mib=quantize_memory_mib(layout.float_bytes),
             report=report,
         )
-        with _answer_of(script, log):
+        with answer_of(script, log):
             tried = _candidates(answer["candidates"], routes)
         chosen = choose(tried, demand, log)
         made = scratch / f"{chosen.name}.onnx"
@@ -185,7 +185,8 @@ def choose(tried: Sequence[Candidate], demand: Demand, log: Path) -> Candidate:
 
 
 @contextlib.contextmanager
-def _answer_of(script: Path, log: Path) -> Iterator[None]:
+def answer_of(script: Path, log: Path) -> Iterator[None]:
+    """Read a script's answer within: what has another form is an error that names the script."""
     try:
         yield
     except (KeyError, TypeError, ValueError) as error:

@@ -21,7 +21,7 @@ _LARGEST_TEXT = 16 << 20
 
 @dataclass(frozen=True)
 class RknnTensor:
-    """An input or output. `type`: as quantized (`int8`), or `float16` or `int64` where it is not."""
+    """An input or output. `type`: as quantized (`int8`), or what it is without: `float16`, or an input's own type."""
 
     name: str
     shape: tuple[int, ...]
@@ -38,10 +38,13 @@ class RknnFile:
     outputs: tuple[RknnTensor, ...]
 
 
-def read_rknn(path: Path) -> RknnFile:
-    """The description in `path`. Raises ToolError for a file that is no whole RKNN model."""
+def read_rknn(path: Path, input_type: str = "int64") -> RknnFile:
+    """The description in `path`; `input_type`: of inputs that are not quantized, of which the file says nothing.
+
+    Raises ToolError for a file that is no whole RKNN model.
+    """
     try:
-        return _described(_text(path))
+        return _described(_text(path), input_type)
     except (OSError, ValueError, KeyError, TypeError, IndexError, struct.error) as error:
         raise ToolError.of(
             f"the file is no whole RKNN model: {error!r}", place=str(path), hint="build again; report it with the log"
@@ -65,14 +68,14 @@ def _text(path: Path) -> dict[str, Any]:
     return found
 
 
-def _described(text: dict[str, Any]) -> RknnFile:
+def _described(text: dict[str, Any], input_type: str) -> RknnFile:
     tensors = {t["tensor_id"]: t for t in text["norm_tensor"]}
     found: dict[str, list[RknnTensor]] = {"input": [], "output": []}
     for edge in sorted(text["graph"], key=lambda e: int(e["left_tensor_id"])):
         tensor = tensors[edge["right_tensor_id"]]
         kind = str(tensor["dtype"]["vx_type"])
         # What is not quantized is left as the graph had it: token ids, or float16 for all that is computed.
-        plain = "int64" if edge["left"] == "input" else "float16"
+        plain = input_type if edge["left"] == "input" else "float16"
         shape = tuple(int(n) for n in tensor["size"])
         found[edge["left"]].append(RknnTensor(str(tensor["url"]), shape, kind or plain))
     platforms = tuple(str(p) for p in text["target_platform"])

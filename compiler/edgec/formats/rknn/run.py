@@ -7,7 +7,7 @@ read and must be of the planned chip and shapes; what a killed run left is remov
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from edgec.toolchain.environments import Environment, run_json
 TOOLCHAIN = "rknn"
 PLATFORM = "rk3588"
 VECTORS_FILE = "simulated.npz"
-BUILD_SCRIPT = Path(__file__).parent / "inside" / "build_rknn.py"
+_INSIDE = Path(__file__).parent / "inside"
+BUILD_SCRIPT, ARRAYS_SCRIPT = _INSIDE / "build_rknn.py", _INSIDE / "build_rknn_arrays.py"
 _SCRATCH = ".rknn-scratch"
 _TIMEOUT_S = 3600
 _ENV = {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -52,6 +53,25 @@ class Texts:
     ranges: Sequence[Sequence[int]]
     judged: Sequence[Sequence[int]]
     proven: Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class RknnJob:
+    """What `script` is asked, beside the route and where files lie, and what the file must then say of itself.
+
+    `inputs`, `outputs`: shapes; `outputs` None: they are not known beforehand; `optional`: inputs that a graph may
+    lack; `input_type`: of those that are not quantized; `results`: what the request calls the file of the simulator's
+    answers; `otherwise`: a format for the CPU.
+    """
+
+    script: Path
+    request: Mapping[str, Any]
+    inputs: Mapping[str, tuple[int, ...]]
+    outputs: tuple[tuple[int, ...], ...] | None
+    results: str
+    optional: frozenset[str] = frozenset()
+    input_type: str = "int64"
+    otherwise: str = "gguf"
 
 
 @dataclass(frozen=True)
@@ -85,7 +105,38 @@ def compile_rknn(
     script: Path = BUILD_SCRIPT,
     timeout_s: float = _TIMEOUT_S,
 ) -> Compiled:
-    """Writes `layout.file` and the simulator's vectors into `out`: of the smallest route that meets the demand.
+    """Writes `layout.file` and the simulator's vectors into `out`: see `compile_by_routes`."""
+    shape = (1, encoder.length)
+    job = RknnJob(
+        script=script,
+        request={
+            "length": encoder.length, "pooling": encoder.pooling, "pad_id": encoder.pad_id, **asdict(texts),
+        },
+        inputs=dict.fromkeys(sorted(_INPUTS), shape),
+        optional=frozenset({"token_type_ids"}),
+        outputs=((*shape, encoder.width),),
+        results="vectors",
+    )  # fmt: skip
+    return compile_by_routes(
+        environment, graph, job, layout, out,
+        demand=demand, memory_mib=memory_mib, report=report, logs=logs, timeout_s=timeout_s,
+    )  # fmt: skip
+
+
+def compile_by_routes(
+    environment: Environment,
+    graph: Path,
+    job: RknnJob,
+    layout: RknnLayout,
+    out: Path,
+    *,
+    demand: Demand,
+    memory_mib: int,
+    report: Reporter,
+    logs: Path,
+    timeout_s: float = _TIMEOUT_S,
+) -> Compiled:
+    """Writes `layout.file` and what the simulator answered into `out`: of the smallest route that meets the demand.
 
     Routes stand from the smallest to the largest, and none is tried after one that is good enough. Raises ToolError:
     the only route's process died, hung, or wrote what it must not; ProofError: no route is good enough.
@@ -95,27 +146,22 @@ def compile_rknn(
         log = logs / f"rknn-{layout.scheme}-{route.name}.log"
         with scratch_in(out, _SCRATCH) as scratch:
             request = {
+                **job.request,
                 "model": str(graph.resolve()),
                 "scratch": str(scratch.resolve()),
                 "out": str((scratch / layout.file).resolve()),
-                "vectors": str((scratch / VECTORS_FILE).resolve()),
+                job.results: str((scratch / VECTORS_FILE).resolve()),
                 "platform": PLATFORM,
-                "length": encoder.length,
                 "route": asdict(route),
-                "pooling": encoder.pooling,
-                "pad_id": encoder.pad_id,
                 "threads": usable_cores(),
-                **asdict(texts),
             }
             try:
                 answer = run_json(
-                    environment, script, request,
+                    environment, job.script, request,
                     timeout_s=timeout_s, log=log, memory_mib=memory_mib, env=_ENV, report=report,
                 )  # fmt: skip
-                candidate, file = _candidate(
-                    route, answer, scratch / layout.file, encoder=encoder, layout=layout, log=log
-                )
-                require_file(scratch / VECTORS_FILE, "the simulator's vectors", log, missing=f"a file {VECTORS_FILE}")
+                candidate, file = _candidate(route, answer, scratch / layout.file, job=job, layout=layout, log=log)
+                require_file(scratch / VECTORS_FILE, "the simulator's results", log, missing=f"a file {VECTORS_FILE}")
             except ToolError as error:
                 if len(layout.routes) == 1:
                     raise
@@ -130,38 +176,45 @@ def compile_rknn(
                     message = f"the toolkit printed {errors} lines of errors and made a model all the same ({log})"
                     report(Note(f"{message}; the proof judges it"))
                 return Compiled(candidate, tuple(tried), file, errors, dict(answer["versions"]))
-    hint = f"lower prove.min_cosine, or use `format: gguf` on the CPU; the logs are in {logs}"
+    hint = f"lower prove.min_cosine, or use `format: {job.otherwise}` on the CPU; the logs are in {logs}"
     raise demand.missed_by(tried, hint)
 
 
 def _candidate(
-    route: Route, answer: Mapping[str, Any], made: Path, *, encoder: EncoderInput, layout: RknnLayout, log: Path
+    route: Route, answer: Mapping[str, Any], made: Path, *, job: RknnJob, layout: RknnLayout, log: Path
 ) -> tuple[Candidate, RknnFile]:
     """What the route made, when its file is what was planned. Raises ToolError."""
     what = f"rknn-toolkit2 ({route.title})"
     require_file(made, what, log, missing=f"a file {made.name}", most_bytes=layout.size_bytes)
-    file = read_rknn(made)
-    shape = (1, encoder.length)
-    names = {tensor.name for tensor in file.inputs}
-    if not {"input_ids", "attention_mask"} <= names <= _INPUTS or any(t.shape != shape for t in file.inputs):
+    file = read_rknn(made, job.input_type)
+    found = {tensor.name: tensor.shape for tensor in file.inputs}
+    planned = {name: shape for name, shape in job.inputs.items() if name in found or name not in job.optional}
+    if found != planned:
         raise ToolError.of(
-            f"the compiled model takes {_listed(file.inputs)}, and {encoder.length} tokens were planned",
+            f"the compiled model takes {_listed(file.inputs)}, and {_told(job.inputs.items())} was planned",
             hint=f"the whole output is in {log}",
         )
-    if [t.shape for t in file.outputs] != [(*shape, encoder.width)] or PLATFORM not in file.platforms:
+    outputs = [tensor.shape for tensor in file.outputs]
+    if (job.outputs is not None and outputs != list(job.outputs)) or PLATFORM not in file.platforms or not outputs:
+        wanted = "outputs" if job.outputs is None else _told(("", shape) for shape in job.outputs)
         raise ToolError.of(
             f"the compiled model is for {', '.join(file.platforms)} and gives {_listed(file.outputs)}, which is not "
-            f"{encoder.length} x {encoder.width} on {PLATFORM}",
+            f"{wanted} on {PLATFORM}",
             hint=f"the whole output is in {log}",
         )
     try:
-        mean, smallest = (float(answer[n]) if n in answer else None for n in ("mean_cosine", "min_cosine"))
+        names = ("mean_cosine", "min_cosine", "first")
+        mean, smallest, first = (float(answer[n]) if n in answer else None for n in names)
         dict(answer["versions"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ToolError.of(
-            f"{BUILD_SCRIPT.name} gave an answer of another form: {error!r}", hint=f"the whole output is in {log}"
+            f"{job.script.name} gave an answer of another form: {error!r}", hint=f"the whole output is in {log}"
         ) from error
-    return Candidate(route.name, route.title, made.stat().st_size, mean, smallest), file
+    return Candidate(route.name, route.title, made.stat().st_size, mean, smallest, first=first), file
+
+
+def _told(tensors: Iterable[tuple[str, Sequence[int]]]) -> str:
+    return ", ".join(f"{name} {list(shape)}".strip() for name, shape in tensors)
 
 
 def _listed(tensors: Sequence[Any]) -> str:

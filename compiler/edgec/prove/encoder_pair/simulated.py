@@ -57,11 +57,12 @@ def prove_simulated(
         in_place_of="RKNN on the NPU",
         checks=tuple(checks),
         attempts=subject.attempts,
-        not_verified=(*_LIMITS, *common_limits(subject, found.longest)),
+        not_verified=(*SIMULATED, *common_limits(subject, found.longest)),
     )
 
 
-_LIMITS = (
+# What is open when a simulator ran the model in the process that compiled it.
+SIMULATED = (
     NotVerified(
         what="the model on the NPU",
         why="not verified on hardware: only rknn-toolkit2's simulator ran it, in the process that compiled it",

@@ -6,17 +6,21 @@ tensor.
 
 from __future__ import annotations
 
-import hashlib
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+# At the end: nothing beside this file comes before the standard library.
+sys.path.append(str(Path(__file__).parent))
 
 import numpy as np
 import onnx
 import onnxruntime
 import torch
 import transformers
+from clean_graph import clean
 from optimum.exporters.onnx import main_export
 
 _OUTPUT = "last_hidden_state"
@@ -47,7 +51,7 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
     )
     progress(1, 3, "steps", "writing the graph")
     model = onnx.load(str(made / "model.onnx"))
-    _clean(model)
+    clean(model)
     onnx.checker.check_model(model)
     out = Path(request["out"])
     out.write_bytes(model.SerializeToString(deterministic=True))
@@ -60,26 +64,6 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
         "max_difference": _difference(request, out, inputs),
         "versions": {m.__name__: m.__version__ for m in (torch, transformers, onnx, onnxruntime)},
     }
-
-
-def _clean(model: Any) -> None:
-    """Takes out places in source code, the exporter's own version, and second copies of a tensor."""
-    graph = model.graph
-    for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
-        part.doc_string = ""
-        del part.metadata_props[:]
-    model.producer_version = model.producer_version.partition("+")[0]
-    first: dict[tuple[Any, ...], str] = {}
-    renamed: dict[str, str] = {}
-    for tensor in list(graph.initializer):
-        digest = hashlib.sha256(onnx.numpy_helper.to_array(tensor).tobytes()).hexdigest()
-        key = (tensor.data_type, tuple(tensor.dims), digest)
-        if first.setdefault(key, tensor.name) != tensor.name:
-            renamed[tensor.name] = first[key]
-            graph.initializer.remove(tensor)
-    for node in graph.node:
-        for index, name in enumerate(node.input):
-            node.input[index] = renamed.get(name, name)
 
 
 def _difference(request: dict[str, Any], path: Path, inputs: list[str]) -> float:

@@ -1,0 +1,152 @@
+"""Beside the scripts of graphs: runs an ONNX file on samples and sums up how far two runs are apart.
+
+Rule: what is summed is enough to judge every output as a whole, channel by channel, and by its first choice; limits are
+edgec's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+# More channels than this have no sums of their own: then none of them is a class or a coordinate.
+_MOST_CHANNELS = 4096
+_DIGITS = 7
+
+
+def open_session(path: Path, threads: int) -> Any:
+    """A session on the CPU, its threads not spinning while they wait."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def feeds(paths: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Samples as edgec wrote them."""
+    for path in paths:
+        with np.load(path, allow_pickle=False) as arrays:
+            yield {name: arrays[name] for name in arrays.files}
+
+
+class Reference:
+    """The outputs of the float32 graph on samples, kept in files: all at once may be more than memory."""
+
+    def __init__(self, path: Path, samples: Sequence[str], folder: Path, threads: int) -> None:
+        session = open_session(path, threads)
+        self.samples = samples
+        self.names = [value.name for value in session.get_outputs()]
+        self.files: list[Path] = []
+        self.seconds = 0.0
+        digests = set()
+        for number, feed in enumerate(feeds(samples)):
+            started = time.process_time()
+            outputs = session.run(None, feed)
+            self.seconds += time.process_time() - started
+            digests.add(hashlib.sha256(b"".join(np.ascontiguousarray(o).tobytes() for o in outputs)).digest())
+            self.files.append(folder / f"reference-{number:05d}.npz")
+            np.savez(self.files[-1], *outputs)
+        self.different = len(digests)
+
+    def outputs(self) -> Iterator[list[Any]]:
+        """The outputs of each sample, in order."""
+        for file in self.files:
+            with np.load(file, allow_pickle=False) as arrays:
+                yield [arrays[f"arr_{i}"] for i in range(len(self.names))]
+
+
+def compare(reference: Reference, path: Path, threads: int) -> tuple[list[dict[str, Any]], float]:
+    """What each output of the model at `path` sums up to beside the reference's, and the CPU seconds it ran."""
+    session = open_session(path, threads)
+    names = [value.name for value in session.get_outputs()]
+    if names != reference.names:
+        raise ValueError(f"other outputs: {', '.join(names)}")
+    sums = [OutputSums(name) for name in names]
+    seconds = 0.0
+    for feed, wanted in zip(feeds(reference.samples), reference.outputs(), strict=True):
+        started = time.process_time()
+        found = session.run(None, feed)
+        seconds += time.process_time() - started
+        for one, want, got in zip(sums, wanted, found, strict=True):
+            one.add(want, got)
+    return [one.answer() for one in sums], seconds
+
+
+class OutputSums:
+    """Sums over samples of one output."""
+
+    def __init__(self, name: str) -> None:
+        self._answer: dict[str, Any] = {
+            "name": name, "samples": 0, "other_shape": 0, "not_finite": 0, "cosines": [], "errors": [],
+            "rows": 0, "same_first": 0, "elements": 0, "same_elements": 0,
+        }  # fmt: skip
+        self._channels: dict[str, Any] | None = None
+
+    def add(self, want: Any, got: Any) -> None:
+        """One sample."""
+        answer = self._answer
+        answer["samples"] += 1
+        if want.shape != got.shape:
+            answer["other_shape"] += 1
+            return
+        if want.dtype.kind != "f":
+            answer["elements"] += want.size
+            answer["same_elements"] += int((want == got).sum())
+            return
+        if not np.isfinite(got).all():
+            answer["not_finite"] += 1
+            return
+        want, got = want.astype(np.float64), got.astype(np.float64)
+        scale, size = float(np.linalg.norm(want)), float(np.linalg.norm(got))
+        dot = float((want * got).sum())
+        both_zero = scale == 0 and size == 0
+        answer["cosines"].append(1.0 if both_zero else round(dot / max(scale * size, 1e-300), 9))
+        answer["errors"].append(0.0 if both_zero else float(np.linalg.norm(want - got)) / max(scale, 1e-300))
+        if want.ndim == 2 and want.shape[1] > 1:
+            answer["rows"] += want.shape[0]
+            answer["same_first"] += int((want.argmax(axis=1) == got.argmax(axis=1)).sum())
+        self._add_channels(want, got)
+
+    def _add_channels(self, want: Any, got: Any) -> None:
+        axis = channel_axis(want.shape)
+        if axis is None:
+            return
+        others = tuple(i for i in range(want.ndim) if i != axis)
+        now = {
+            "dot": (want * got).sum(axis=others),
+            "want": (want * want).sum(axis=others),
+            "got": (got * got).sum(axis=others),
+        }
+        peak = np.abs(want).max(axis=others)
+        if self._channels is None:
+            self._channels = {**now, "peak": peak}
+        elif len(peak) == len(self._channels["peak"]):
+            for name, values in now.items():
+                self._channels[name] += values
+            self._channels["peak"] = np.maximum(self._channels["peak"], peak)
+
+    def answer(self) -> dict[str, Any]:
+        """As JSON."""
+        channels = self._channels or {}
+        short = {name: [float(f"{v:.{_DIGITS}g}") for v in values] for name, values in channels.items()}
+        return {**self._answer, "channels": short}
+
+
+def channel_axis(shape: Sequence[int]) -> int | None:
+    """The axis along which an output holds different things: classes, coordinates; None where it is not known."""
+    if len(shape) < 2:
+        return None
+    if len(shape) == 3:
+        axis = 1 if shape[1] <= shape[2] else 2
+    elif len(shape) == 4:
+        axis = 3 if shape[1] == shape[2] != shape[3] else 1
+    else:
+        axis = 1 if len(shape) == 2 else len(shape) - 1
+    return axis if 1 < shape[axis] <= _MOST_CHANNELS else None

@@ -1,0 +1,81 @@
+"""Runs in the toolchain `optimum`: a user's graph, checked, its inputs fixed, loaded once in onnxruntime.
+
+Rule: the graph computes what the user's does; no operator is replaced.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# At the end: nothing beside this file comes before the standard library.
+sys.path.append(str(Path(__file__).parent))
+
+import onnx
+import onnxruntime
+from graph_run import open_session
+
+# Below this a QuantizeLinear has no scale for each channel.
+_QUANTIZABLE_OPSET = 13
+# As numpy and the manifest name them.
+_NAMES = {"float": "float32", "double": "float64"}
+
+
+def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
+    """`model`: the user's file; `out`: the file to write; `data`: the name of the file of its tensors, or null;
+    `shapes`: dimensions by input; `raise_opset`: whether it will be quantized; `threads`.
+
+    Answers `inputs` and `outputs`: name, type and shape as onnxruntime sees them; `opset`.
+    """
+    path, out = Path(request["model"]), Path(request["out"])
+    progress(0, 3, "steps", "check")
+    onnx.checker.check_model(str(path))
+    model = onnx.load(str(path))
+    _fix(model.graph, request["shapes"])
+    opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    if request["raise_opset"] and opset < _QUANTIZABLE_OPSET:
+        model = onnx.version_converter.convert_version(model, _QUANTIZABLE_OPSET)
+    progress(1, 3, "steps", "write")
+    _save(model, out, request["data"])
+    del model
+    progress(2, 3, "steps", "load")
+    session = open_session(out, int(request["threads"]))
+    return {
+        "inputs": [_port(value) for value in session.get_inputs()],
+        "outputs": [_port(value) for value in session.get_outputs()],
+        "opset": opset,
+        "versions": {m.__name__: m.__version__ for m in (onnx, onnxruntime)},
+    }
+
+
+def _fix(graph: Any, shapes: dict[str, list[int]]) -> None:
+    """Writes numbers into open dimensions, and what follows from a dimension's name everywhere it stands."""
+    if not shapes:
+        return
+    names: dict[str, int] = {}
+    for value in graph.input:
+        for dim, number in zip(value.type.tensor_type.shape.dim, shapes.get(value.name, []), strict=False):
+            if dim.dim_param:
+                names[dim.dim_param] = number
+            dim.dim_value = number
+    for value in (*graph.input, *graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in names:
+                dim.dim_value = names[dim.dim_param]
+    # What an exporter inferred for open shapes.
+    del graph.value_info[:]
+
+
+def _save(model: Any, out: Path, data: str | None) -> None:
+    if data is None:
+        out.write_bytes(model.SerializeToString(deterministic=True))
+        return
+    onnx.save_model(model, str(out), save_as_external_data=True, all_tensors_to_one_file=True, location=data,
+                    size_threshold=0)  # fmt: skip
+
+
+def _port(value: Any) -> dict[str, Any]:
+    kind = value.type.removeprefix("tensor(").rstrip(")")
+    return {"name": value.name, "dtype": _NAMES.get(kind, kind), "shape": list(value.shape)}
