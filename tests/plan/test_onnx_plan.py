@@ -56,7 +56,7 @@ def test_it_fits_and_says_what_is_tried(tmp_path: Path) -> None:
     assert made.summary.fit.verdict == "fits"
     assert made.summary.files == ("model-auto.onnx",)
     assert made.summary.context == 64
-    assert any("9 routes are tried" in note for note in made.summary.notes)
+    assert any("11 routes are tried" in note for note in made.summary.notes)
     assert len(made.calibration_lines) == 64
     assert made.facts.kind == "encoder"
 

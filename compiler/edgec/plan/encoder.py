@@ -28,7 +28,6 @@ from edgec.target.model import Runtime, Target
 _MIN_CHARACTERS = 20
 _MIN_LINES = 8
 _FLOAT_BYTES = 4
-_FOREIGN = ("max_kl", "min_top1", "max_perplexity_ratio", "max_score_error")
 
 EncoderArtifact = OnnxArtifact | RknnArtifact
 
@@ -56,11 +55,12 @@ class EncoderPlan(PlannedArtifact):
         return ModelFacts(
             title="",
             architecture=self.encoder.architecture,
-            kind="encoder",
+            kind=self.encoder.kind,
             trained_context=self.encoder.positions,
             embedding_length=self.encoder.width,
             vocabulary=self.encoder.vocabulary,
-            pooling=self.encoder.pooling,
+            # llama.cpp's name, as manifests have it.
+            pooling="rank" if self.encoder.kind == "reranker" else self.encoder.pooling,
             chat_template=None,
         )
 
@@ -84,7 +84,7 @@ def summarize(
     artifact: EncoderArtifact,
     encoder: Encoder,
     *,
-    file: str,
+    files: tuple[str, ...],
     output_bytes: int,
     held_bytes: int,
     bytes_by_type: dict[str, int],
@@ -101,7 +101,7 @@ def summarize(
         scheme=artifact.quantize.scheme,
         context=encoder.context,
         output_bytes=output_bytes,
-        files=(file,),
+        files=files,
         bytes_by_type=bytes_by_type,
         fit=predict_fit(
             target,
@@ -156,21 +156,6 @@ def evenly(lines: list[str], most: int) -> tuple[str, ...]:
     """At most so many of the lines, from all parts of the text."""
     count = min(most, len(lines))
     return tuple(lines[i * (len(lines) - 1) // (count - 1)] for i in range(count))
-
-
-def refuse_thresholds(loaded: LoadedRecipe) -> None:
-    """Raises InputError, at their lines, for thresholds of other models."""
-    mistakes = [
-        Diagnostic(
-            f"`prove.{name}` means nothing for this model: it is an encoder",
-            "remove it; the proof of an encoder takes `min_cosine`",
-            loaded.span("prove", name),
-        )
-        for name in _FOREIGN
-        if getattr(loaded.recipe.prove, name) is not None
-    ]
-    if mistakes:
-        raise InputError(*mistakes)
 
 
 def _with_context(loaded: LoadedRecipe, encoder: Encoder) -> Encoder:

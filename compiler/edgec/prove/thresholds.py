@@ -27,8 +27,13 @@ class Thresholds:
 
     @property
     def max_score_error(self) -> float:
-        """Rerankers: twice the relative error that a vector of the worst allowed cosine has."""
-        return 2 * math.sqrt(2 * (1 - self.min_cosine)) if self.own_score_error is None else self.own_score_error
+        """Rerankers: twice the relative error that a vector of the worst allowed cosine has.
+
+        A scheme with a limit of its own for the mean has the error of that: errors of scores are a mean too.
+        """
+        if self.own_score_error is not None:
+            return self.own_score_error
+        return 2 * math.sqrt(2 * (1 - (self.own_mean_cosine or self.min_cosine)))
 
     @property
     def min_same_order(self) -> float:
@@ -72,6 +77,7 @@ _DEFAULTS: dict[str, Thresholds] = {
     "int8": Thresholds(0.15, 0.78, 1.15, 0.97, own_mean_cosine=0.99),
     "int8_static": Thresholds(0.15, 0.78, 1.15, 0.97, own_mean_cosine=0.99),
     "int8_fine": Thresholds(0.01, 0.93, 1.015, 0.996, own_mean_cosine=0.999),
+    "int4": Thresholds(0.22, 0.74, 1.22, 0.85, own_mean_cosine=0.95),
     "auto": Thresholds(0.15, 0.78, 1.15, 0.97, own_mean_cosine=0.99),
     # Of encoders on Rockchip's NPU, which has `fp16` and `auto` too. docs/rknn.md says where they come from.
     "w8a8": Thresholds(0.15, 0.78, 1.15, 0.97, own_mean_cosine=0.99),

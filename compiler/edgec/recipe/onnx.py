@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from edgec.documents.typed import mistake
 from edgec.recipe.document import Document, RelativePath
 
-OnnxScheme = Literal["auto", "fp32", "int8", "int8_static", "int8_fine"]
+OnnxScheme = Literal["auto", "fp32", "int8", "int8_static", "int8_fine", "int4"]
 
 # Schemes that run the model on a text: to find ranges, or to choose among routes.
 ON_A_TEXT = frozenset({"auto", "int8_static"})
@@ -24,8 +24,8 @@ class OnnxQuantize(Document):
     scheme: OnnxScheme = Field(
         "auto",
         description="`int8`: integer matrix products, scales of activations found at run time; `int8_static`: found on "
-        "the calibration text; `int8_fine`: weights in 8 bits, activations in blocks; `auto`: the smallest route "
-        "that passes what the proof demands, on the calibration text.",
+        "the calibration text; `int8_fine`: weights in 8 bits, activations in blocks; `int4`: weights in blocks of 4 "
+        "bits; `auto`: the smallest route that passes what the proof demands, on the calibration text.",
     )
     calibration: RelativePath | None = Field(
         None,
