@@ -33,7 +33,7 @@ def calibration_texts(context: StepContext, artifact: OnnxPlan, action: Action) 
     groups = (
         calibration_pairs(files, encoder, lines)
         if encoder.kind == "reranker"
-        else [[text] for text in encode(files, lines, encoder.context)]
+        else [[text] for text in encode(files, lines, encoder)]
     )
     halves = (groups[::2], groups[1::2]) if len(artifact.layout.routes) > 1 else (groups, [])
     ranges, judged = ([text for group in half for text in group] for half in halves)

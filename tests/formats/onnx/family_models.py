@@ -28,6 +28,7 @@ with torch.no_grad():
 model.save_pretrained(folder)
 """
 _SIZES = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4}
+_DISTILBERT = {"dim": 128, "hidden_dim": 256, "n_layers": 2, "n_heads": 4}
 _POSITIONS = {"max_position_embeddings": 130}
 
 
@@ -44,20 +45,20 @@ MODELS = {
     "roberta": SmallModel("RobertaModel", {**_SIZES, **_POSITIONS, "type_vocab_size": 1}),
     "xlm-roberta": SmallModel("XLMRobertaModel", {**_SIZES, **_POSITIONS, "type_vocab_size": 1}),
     "mpnet": SmallModel("MPNetModel", {**_SIZES, **_POSITIONS}),
-    "distilbert": SmallModel("DistilBertModel", {"dim": 128, "hidden_dim": 256, "n_layers": 2, "n_heads": 4, **_POSITIONS}),
+    "distilbert": SmallModel("DistilBertModel", {**_DISTILBERT, **_POSITIONS}),
     "nomic": SmallModel("NomicBertModel", {**_SIZES, "max_position_embeddings": 128}),
     "bert-reranker": SmallModel("BertForSequenceClassification", {**_SIZES, **_POSITIONS, **ONE_LABEL}),
     "xlm-roberta-reranker": SmallModel(
         "XLMRobertaForSequenceClassification", {**_SIZES, **_POSITIONS, "type_vocab_size": 1, **ONE_LABEL}
     ),
     "distilbert-reranker": SmallModel(
-        "DistilBertForSequenceClassification", {"dim": 128, "hidden_dim": 256, "n_layers": 2, "n_heads": 4, **_POSITIONS, **ONE_LABEL},
+        "DistilBertForSequenceClassification", {**_DISTILBERT, **_POSITIONS, **ONE_LABEL}
     ),
-}  # fmt: skip
+}
 
 
 def write_family(folder: Path, name: str, python: Path) -> Path:
-    """A checkpoint in `folder`, made by the Python of a toolchain, with a WordPiece tokenizer that pools by the mean."""
+    """A checkpoint in `folder`, made by the Python of a toolchain; one that gives vectors pools by the mean."""
     write_encoder(folder, LINES[:1000])
     model = MODELS[name]
     vocabulary = json.loads((folder / "config.json").read_text())["vocab_size"]

@@ -89,9 +89,11 @@ def test_a_reranker_scores_pairs(tmp_path: Path) -> None:
     header = open_local(write_reranker(tmp_path / "reranker", LINES)).header
     reranker = read_encoder(header)
     assert (reranker.kind, reranker.pooling, reranker.answer_width) == ("reranker", "score", 1)
-    (pair,) = encode(header.files, [(LINES[0], LINES[1])], 32)
-    assert len(pair.ids) == len(pair.types) <= 32
-    assert sorted(set(pair.types)) == [0, 1]
+    told = dataclasses.replace(reranker, context=12, types=2)
+    for model, types in ((reranker, {0}), (told, {0, 1})):
+        (pair,) = encode(header.files, [("what a file is for", "a checksum tells whether a file is whole")], model)
+        assert len(pair.ids) == len(pair.types) <= model.context
+        assert set(pair.types) == types
     parameters = sum(t.elements for t in header.tensors.values())
     assert 4 * parameters < plan_layout(reranker, "fp32").size_bytes < 4 * parameters + (1 << 20)
 

@@ -125,5 +125,6 @@ def quantize(environment: Environment, tmp_path: Path, code: str) -> None:
     graph.write_bytes(b"graph")
     run.quantize_encoder(
         environment, graph, encoder, plan_layout(encoder, "int8_fine"), tmp_path / "out",
-        demand=Demand(0.99, 0.97), ranges=[], judged=[], report=silent, log=tmp_path / "log", script=script_of(tmp_path, code),
+        demand=Demand(0.99, 0.97), ranges=[], judged=[], report=silent, log=tmp_path / "log",
+        script=script_of(tmp_path, code),
     )  # fmt: skip

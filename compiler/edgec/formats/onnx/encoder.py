@@ -123,14 +123,19 @@ def _shape(config: Mapping[str, Any], family: Family) -> dict[str, int]:
 
 def token_ids(files: Mapping[str, bytes], texts: Sequence[str], context: int) -> list[list[int]]:
     """The ids of each text with the model's special tokens; a longer text loses its end, but not its last token."""
-    return [tokens.ids for tokens in encode(files, texts, context)]
+    tokenizer = encoder_tokenizer(files)
+    return [_cut(tokenizer.encode(text).ids, context) for text in texts]
 
 
-def encode(files: Mapping[str, bytes], texts: Sequence[str | tuple[str, str]], context: int) -> list[Tokens]:
-    """The same with the types, of texts and of pairs."""
+def encode(files: Mapping[str, bytes], texts: Sequence[str | tuple[str, str]], encoder: Encoder) -> list[Tokens]:
+    """The same with the types, of texts and of pairs. A model without a second type gives all tokens the first."""
     tokenizer = encoder_tokenizer(files)
     found = [tokenizer.encode(*((text,) if isinstance(text, str) else text)) for text in texts]
-    return [Tokens(_cut(each.ids, context), _cut(each.type_ids, context)) for each in found]
+    tokens = []
+    for each in found:
+        types = [number if number < encoder.types else 0 for number in each.type_ids]
+        tokens.append(Tokens(_cut(each.ids, encoder.context), _cut(types, encoder.context)))
+    return tokens
 
 
 def _cut(values: list[int], most: int) -> list[int]:

@@ -34,9 +34,9 @@ def proof_texts(
     whole = built_in_text() if held_out_text is None else held_out_text
     text = "\n".join(line for line in whole.splitlines() if line.strip() not in calibrated)
     if encoder.kind == "encoder":
-        return ProofTexts(encode(files, choose_texts(text), encoder.context))
+        return ProofTexts(encode(files, choose_texts(text), encoder))
     pairs = choose_pairs(text)
-    return ProofTexts(encode(files, [(p.query, p.document) for p in pairs], encoder.context), pairs)
+    return ProofTexts(encode(files, [(p.query, p.document) for p in pairs], encoder), pairs)
 
 
 def proof_ids(
@@ -49,7 +49,7 @@ def proof_ids(
 def calibration_pairs(files: Mapping[str, bytes], encoder: Encoder, lines: Sequence[str]) -> list[list[Tokens]]:
     """Pairs of calibration lines, those of one query together."""
     pairs = choose_pairs("\n".join(lines))
-    tokens = encode(files, [(p.query, p.document) for p in pairs], encoder.context)
+    tokens = encode(files, [(p.query, p.document) for p in pairs], encoder)
     groups: dict[int, list[Tokens]] = {}
     for pair, each in zip(pairs, tokens, strict=True):
         groups.setdefault(pair.group, []).append(each)

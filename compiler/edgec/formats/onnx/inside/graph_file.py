@@ -44,6 +44,11 @@ def values(tensor: Any, folder: Path) -> Any:
 
 def write(model: Any, folder: Path, out: Path, *, beside: bool) -> None:
     """Writes the graph to `out`. `folder`: where weights that are not in it lie; `beside`: where they go."""
+    for node in model.graph.node:
+        # onnxruntime's quantizer moves the values of constants out as well.
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                _take_in(attribute.t, values(attribute.t, folder))
     if beside:
         with data_file(out).open("wb") as file:
             for tensor in model.graph.initializer:
