@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from build_shop import MODEL, Shop, hub_of
-from family_models import write_family
+from onnx_families import write_family
 from test_build_onnx import checks, unpacked
 from test_build_recipes import nomic
 

@@ -134,11 +134,14 @@ def calibration_lines(loaded: LoadedRecipe, artifact: EncoderArtifact, index: in
     calibration = artifact.quantize.calibration
     if calibration is None:
         return ()
-    lines = usable_lines(read_text(loaded.resolve(calibration), "calibration text"))
+    text = read_text(loaded.resolve(calibration), "calibration text")
+    lines = usable_lines(text)
     if len(lines) < _MIN_LINES:
+        longest = max(len(line.strip()) for line in text.splitlines())
         raise InputError(
             Diagnostic(
-                f"the calibration text has {len(lines)} different lines of at least {_MIN_CHARACTERS} characters; "
+                f"the calibration text has {len(lines)} different lines of at least {_MIN_CHARACTERS} characters, of "
+                f"{len(text.splitlines())} lines, of which the longest has {longest}; "
                 f"half of them calibrate and half judge, and {_MIN_LINES} are needed",
                 "give a text with passages like the model's use, one per line",
                 loaded.span("artifacts", index, "quantize", "calibration"),

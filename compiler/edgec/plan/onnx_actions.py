@@ -60,7 +60,7 @@ def _quantize(graph: ActionGraph, artifact: OnnxPlan, exported: str) -> str:
     if quantize.calibration is not None:
         settings["context"] = artifact.encoder.context
     reason = add_calibration(graph, artifact, quantize, inputs, settings, has_choice=len(layout.routes) > 1)
-    memory = quantize_memory_mib(layout.float_bytes) if layout.routes else STREAMING_MIB
+    memory = quantize_memory_mib(layout) if layout.routes else STREAMING_MIB
     return graph.add(
         Draft(
             kind="onnx_quantize",

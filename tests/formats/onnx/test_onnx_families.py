@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from family_models import write_family
+from onnx_families import write_family
 
 from edgec.errors import InputError
 from edgec.events import silent

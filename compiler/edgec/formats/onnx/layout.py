@@ -27,6 +27,7 @@ _BLOCK, _BLOCK_BYTES = 32, 21
 class OnnxLayout:
     """Bounds in bytes. `float_bytes`: of the float32 graph; `bytes_by_type`: of the weights alone.
 
+    `start_bytes`: of the graph that quantizers begin with, whose tables have fewer bits where every route wants that;
     `beside`, `graph_beside`: whether the weights of the artifact, and of the float32 graph, lie in a second file.
     """
 
@@ -35,6 +36,7 @@ class OnnxLayout:
     float_bytes: int
     size_bytes: int
     bytes_by_type: dict[str, int]
+    start_bytes: int
     beside: bool = False
     graph_beside: bool = False
 
@@ -79,8 +81,9 @@ def plan_layout(encoder: Encoder, scheme: str) -> OnnxLayout:
     sizes = [_bytes_by_type(encoder, weights, route) for route in routes]
     by_type = max(sizes, key=lambda each: sum(each.values()), default={"f32": floats})
     size = sum(by_type.values()) + graph
+    start = floats if any(r.embedding == "tensor" for r in routes) else floats - 3 * weights.embeddings
     return OnnxLayout(
-        scheme, routes, floats + graph, size, by_type,
+        scheme, routes, floats + graph, size, by_type, start + graph,
         beside=size > SINGLE_FILE_BYTES, graph_beside=floats + graph > SINGLE_FILE_BYTES,
     )  # fmt: skip
 

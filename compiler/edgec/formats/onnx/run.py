@@ -76,9 +76,9 @@ def export_memory_mib(float_bytes: int) -> int:
     return _EXPORT_MIB + (_EXPORT_COPIES * float_bytes >> 20)
 
 
-def quantize_memory_mib(float_bytes: int) -> int:
-    """What quantizing needs."""
-    return _QUANTIZE_MIB + (_QUANTIZE_COPIES * float_bytes >> 20)
+def quantize_memory_mib(layout: OnnxLayout) -> int:
+    """What quantizing needs. The float32 graph itself is mapped where it is large, and its pages can be dropped."""
+    return _QUANTIZE_MIB + (_QUANTIZE_COPIES * layout.start_bytes >> 20)
 
 
 def export_encoder(
@@ -197,7 +197,7 @@ def quantize_encoder(
             request,
             timeout_s=_ROUTE_TIMEOUT_S * len(routes),
             log=log,
-            memory_mib=quantize_memory_mib(layout.float_bytes),
+            memory_mib=quantize_memory_mib(layout),
             report=report,
         )
         with answer_of(script, log):
