@@ -19,15 +19,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgec import prove
 from edgec.events import silent
-from edgec.formats.onnx.encoder import read_encoder, token_ids
+from edgec.formats.onnx.encoder import encode, read_encoder
+from edgec.formats.onnx.run import source_request
 from edgec.prove.encoder import choose_texts, compare_embeddings
+from edgec.prove.encoder_pair.subject import ARTIFACT_SCRIPT, SOURCE_SCRIPT
 from edgec.source.local import open_local
 from edgec.store.paths import cache_home
 from edgec.toolchain.environments import Environment, find_toolchain, installed, run_json
@@ -175,10 +177,11 @@ def native_speed(
     environment: Environment, model: Path, files: dict[str, Path], work: Path, *, batch: int
 ) -> dict[str, Any]:
     """All files on one thread, in turns, beside Optimum's; CPU time too."""
-    texts = token_ids(open_local(model).header.files, held_out(), 256)
+    header = open_local(model).header
+    encoded = encode(header.files, held_out(), read_encoder(header))
     request = {
-        "models": {name: str(files[name]) for name in beside_optimum(files)}, "texts": [list(ids) for ids in texts],
-        "turns": NATIVE_TURNS, "threads": 1, "batch": batch,
+        "models": {name: str(files[name]) for name in beside_optimum(files)},
+        "texts": [list(text.ids) for text in encoded], "turns": NATIVE_TURNS, "threads": 1, "batch": batch,
     }  # fmt: skip
     answer = run_json(environment, HERE / "native_speed.py", request, timeout_s=1800, log=work / "native.log")
     return rounded(answer["rows"])
@@ -271,17 +274,20 @@ def agreement(environment: Environment, model: Path, file: Path, work: Path) -> 
     """Size, and cosines with the source in torch, by the script of edgec's proof."""
     checkpoint = open_local(model)
     encoder = read_encoder(checkpoint.header)
-    texts = held_out()
-    out = work / "embeddings.npz"
-    request = {
-        "checkpoint": str(model.resolve()), "model": str(file), "pooling": encoder.pooling, "pad_id": encoder.pad_id,
-        "texts": token_ids(checkpoint.header.files, texts, encoder.context), "threads": 1, "corpus": ["a"],
-        "out": str(out),
-    }  # fmt: skip
-    script = Path(prove.__file__).parent / "encoder_pair" / "inside" / "embed.py"
-    run_json(environment, script, request, timeout_s=900, log=work / "log", report=silent)
-    with np.load(out, allow_pickle=False) as rows:
-        single, padded = (compare_embeddings(rows["source"], rows[name]) for name in ("artifact", "padded"))
+    texts = choose_texts((TEXTS / "held_out.txt").read_text(encoding="utf-8"))
+    tokens = [asdict(text) for text in encode(checkpoint.header.files, texts, encoder)]
+    common = {"texts": tokens, "pooling": encoder.pooling, "threads": 1}
+    found: dict[str, Any] = {}
+    for script, more in (
+        (SOURCE_SCRIPT, {**source_request(checkpoint, encoder), "corpus": ["a"]}),
+        (ARTIFACT_SCRIPT, {"model": str(file), "pad_id": encoder.pad_id}),
+    ):
+        out = work / f"{script.stem}.npz"
+        request = {**common, **more, "out": str(out)}
+        run_json(environment, script, request, timeout_s=900, log=work / "log", report=silent)
+        with np.load(out, allow_pickle=False) as rows:
+            found |= dict(rows)
+    single, padded = (compare_embeddings(found["source"], found[name]) for name in ("artifact", "padded"))
     return {
         "size_mb": round(file.stat().st_size / 1e6, 2),
         "mean_cosine": round(single.mean_cosine, 5),

@@ -64,14 +64,16 @@ def test_minilm_is_small_and_near_and_the_report_shows_what_was_rejected(
 
     attempts = {a["name"]: a for a in proof["attempts"]}
     (chosen,) = [a for a in proof["attempts"] if a["chosen"]]
-    assert (len(attempts), chosen["name"]) == (10, "dynamic-token")
+    assert (len(attempts), chosen["name"]) == (12, "dynamic-token")
     # What onnxruntime does when it is asked for no more than INT8.
     assert attempts["static-all"]["mean_cosine"] < 0.9 < attempts["dynamic-tensor"]["mean_cosine"] < 0.99
     assert attempts["dynamic-keep"]["mean_cosine"] > 0.99
+    assert attempts["int4"]["size_bytes"] < 15_000_000
+    assert 0.95 < attempts["int4"]["mean_cosine"] < attempts["int4-feed-forward"]["mean_cosine"] < 0.99
     assert attempts["dynamic-keep"]["size_bytes"] > 1.3 * chosen["size_bytes"]
     report = (folder / "report.html").read_text(encoding="utf-8")
     assert "What was tried" in report
-    assert report.count("rejected</td>") == 9
+    assert report.count("rejected</td>") == 11
 
     manifest = json.loads((folder / "edgec-manifest.json").read_bytes())
     assert {"onnxruntime", "optimum-onnx", "toolchain optimum", "torch"} <= manifest["tools"].keys()

@@ -56,7 +56,7 @@ def test_it_fits_and_says_what_is_tried(tmp_path: Path) -> None:
     assert made.summary.fit.verdict == "fits"
     assert made.summary.files == ("model-auto.onnx",)
     assert made.summary.context == 64
-    assert any("10 routes are tried" in note for note in made.summary.notes)
+    assert any("12 routes are tried" in note for note in made.summary.notes)
     assert len(made.calibration_lines) == 64
     assert made.facts.kind == "encoder"
 
@@ -73,6 +73,24 @@ def test_a_text_of_one_empty_line_is_refused_at_its_line(tmp_path: Path, text: s
     assert "calibration.txt` is empty" in found.message
     assert found.span is not None
     assert found.span.source_line == "      calibration: calibration.txt"
+
+
+def test_a_text_that_is_not_utf8_is_refused_with_the_place_of_the_byte(tmp_path: Path) -> None:
+    plan(tmp_path)
+    lines = [b"a passage of the calibration text"] * 20
+    (tmp_path / "calibration.txt").write_bytes(b"\n".join([*lines, "ein Café am Fluß".encode("latin-1")]))
+    with pytest.raises(InputError) as caught:
+        load_checked(tmp_path / "recipe.yaml", env={})
+    (found,) = caught.value.diagnostics
+    assert found.message.endswith("is not UTF-8: byte 0xe9 in its line 21, column 8")
+    assert found.span is not None
+    assert found.span.source_line == "      calibration: calibration.txt"
+
+
+def test_a_text_of_short_lines_is_refused_at_its_line(tmp_path: Path) -> None:
+    found = refusal(tmp_path, "".join(f"short line {i}\n" for i in range(100)))
+    assert "has 0 different lines of at least 20 characters" in found.message
+    assert "the longest has 13" in found.message
 
 
 def test_too_few_lines_are_refused_at_the_recipes_line(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ def proven(folder: Path, calibrated: list[str], code: str = "") -> None:
     )  # fmt: skip
     script = folder / "embed.py"
     script.write_text(f"import os, signal\ndef run(request, progress):\n    {code}\n")
-    prove_encoder_pair(pair, environment, folder, silent, memory_mib=16, script=script)
+    both = (environment, environment)
+    prove_encoder_pair(pair, both, folder, silent, memory_mib=16, source_script=script)
 
 
 def test_lines_that_were_calibrated_on_prove_nothing(tmp_path: Path) -> None:

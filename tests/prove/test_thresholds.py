@@ -25,7 +25,7 @@ def test_every_scheme_and_tensor_type_has_limits() -> None:
 def test_every_onnx_scheme_has_limits_of_its_own_that_the_recipe_replaces() -> None:
     for scheme in get_args(OnnxScheme):
         limits = defaults(scheme)
-        assert 0.9 < limits.min_cosine < limits.min_mean_cosine < 1
+        assert 0.8 < limits.min_cosine < limits.min_mean_cosine < 1
         assert demanded(scheme, Prove(min_cosine=0.5)).min_mean_cosine == 0.75
     assert defaults("int8_fine").min_mean_cosine == 0.999
     assert defaults("auto").min_mean_cosine == defaults("int8").min_mean_cosine == 0.99

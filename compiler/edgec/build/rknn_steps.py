@@ -25,7 +25,8 @@ from edgec.plan.model import Action
 from edgec.plan.onnx_actions import EXPORT_ACTION
 from edgec.plan.rknn import RknnPlan
 from edgec.prove.encoder_pair.simulated import SimulatedEncoder, prove_simulated
-from edgec.prove.encoder_pair.subject import proof_ids, proof_memory_mib
+from edgec.prove.encoder_pair.subject import proof_memory_mib
+from edgec.prove.encoder_pair.texts import proof_ids
 from edgec.prove.model import Attempt
 from edgec.prove.thresholds import demanded
 from edgec.store.actions import Result, Workspace

@@ -15,8 +15,9 @@ from edgec.errors import ProofError
 class Candidate:
     """What came of one route on the calibration text; `failed`: why nothing came of it.
 
-    Cosines are with the float32 graph, None where there was no text; `time_share`: of the float32 graph's CPU time;
-    `first`: share of samples with the same first choice, None where the graph does not choose among classes.
+    Cosines are with the float32 graph, None where there was no text; so is `score_error`, of a reranker: the root mean
+    square of the differences as a share of the scores' spread. `time_share`: of the float32 graph's CPU time; `first`:
+    share of samples with the same first choice, None where the graph does not choose among classes.
     """
 
     name: str
@@ -27,12 +28,20 @@ class Candidate:
     time_share: float | None = None
     failed: str | None = None
     first: float | None = None
+    score_error: float | None = None
+
+    @property
+    def nearness(self) -> float:
+        """Larger is nearer to the source; 0 where nothing was compared."""
+        return -self.score_error if self.score_error is not None else self.mean_cosine or 0.0
 
     def __str__(self) -> str:
         """For people."""
         if self.failed is not None:
             return f"{self.name} failed ({self.failed})"
         size = f"{self.name} {self.size_bytes / 1e6:.1f} MB"
+        if self.score_error is not None:
+            return f"{size}, score error {self.score_error:.4f}"
         if self.mean_cosine is None:
             return size
         first = "" if self.first is None else f", top-1 agreement {self.first:.3f}"
@@ -41,16 +50,21 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Demand:
-    """Cosines that a candidate must reach, and the share of same first choices."""
+    """Cosines that a candidate must reach, and the share of same first choices; of a reranker, the score error that it
+    must not exceed.
+    """
 
     mean_cosine: float
     min_cosine: float
     first: float = 0.0
+    score_error: float | None = None
 
     def met_by(self, candidate: Candidate) -> bool:
         """Whether the candidate is good enough."""
         if candidate.failed is not None:
             return False
+        if self.score_error is not None:
+            return candidate.score_error is None or candidate.score_error <= self.score_error
         if candidate.mean_cosine is None or candidate.min_cosine is None:
             return True
         near = candidate.mean_cosine >= self.mean_cosine and candidate.min_cosine >= self.min_cosine
@@ -61,5 +75,7 @@ class Demand:
         asked = f"a mean cosine of {self.mean_cosine:g} and a smallest of {self.min_cosine:g}"
         if any(candidate.first is not None for candidate in tried):
             asked += f" and a top-1 agreement of {self.first:g}"
+        if self.score_error is not None:
+            asked = f"a score error of {self.score_error:.3g} of the spread"
         numbers = "; ".join(map(str, tried))
         return ProofError.of(f"no route of {len(tried)} reaches {asked} on the calibration text: {numbers}", hint=hint)

@@ -22,6 +22,7 @@ from edgec.plan.template_check import template_mistake
 from edgec.recipe.load import LoadedRecipe, read_recipe, salvage_recipe
 from edgec.recipe.model import Artifact, GgufArtifact, Recipe
 from edgec.source.onnx_model import is_graph
+from edgec.source.text import wrong_byte
 from edgec.target.load import load_target
 from edgec.target.model import Runtime, Target
 
@@ -209,7 +210,8 @@ def _not_a_text(loaded: LoadedRecipe, at: At, path: Path, what: str) -> Iterator
         with path.open(encoding="utf-8") as file:
             beginning = file.read(_TEXT_CHUNK_CHARS)
     except UnicodeDecodeError:
-        yield _at(loaded, at, f"the {what} {value} is not UTF-8", "save it as UTF-8")
+        hint = "save it as UTF-8, for instance with `iconv -f LATIN1 -t UTF-8`"
+        yield _at(loaded, at, f"the {what} {value} is not UTF-8: {wrong_byte(path)}", hint)
         return
     except OSError as error:
         yield _at(loaded, at, f"the {what} {value} cannot be read: {error.strerror}", "check its permissions")

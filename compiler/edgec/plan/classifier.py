@@ -16,10 +16,11 @@ from edgec.formats.onnx.classifier import INPUT, OUTPUT, Classifier, read_classi
 from edgec.formats.onnx.classifier_layout import float_layout
 from edgec.formats.onnx.graph_routes import GraphLayout
 from edgec.plan.artifact import ModelFacts, PlannedArtifact, artifact_name
-from edgec.plan.encoder import EncoderArtifact, refuse_thresholds, runtime_of
+from edgec.plan.encoder import EncoderArtifact, runtime_of
 from edgec.plan.fit import predict_fit
 from edgec.plan.model import ArtifactPlan
 from edgec.plan.model_shape import TransformerShape
+from edgec.plan.own_thresholds import refuse_foreign_thresholds
 from edgec.recipe.load import LoadedRecipe
 from edgec.source.model import CheckpointHeader
 from edgec.target.model import Target
@@ -28,7 +29,6 @@ from edgec.target.model import Target
 _MIN_CALIBRATION, _MIN_PROOF = 8, 8
 _MAX_PROOF = 64
 _FLOAT_BYTES = 4
-_FOREIGN = ("max_kl", "max_perplexity_ratio", "max_score_error")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class ClassifierPlan(PlannedArtifact):
 
 def read_planned_classifier(loaded: LoadedRecipe, header: CheckpointHeader) -> Classifier:
     """The classifier. Raises InputError for what cannot be exported, and for what the recipe says of other models."""
-    refuse_thresholds(loaded, _FOREIGN, "an image classifier", "`min_cosine` and `min_top1`")
+    refuse_foreign_thresholds(loaded, "classifier", str(next(iter(header.config.get("architectures") or ()), "it")))
     if loaded.recipe.context is not None:
         message = "an image classifier has no context"
         raise InputError(Diagnostic(message, "remove `context`", loaded.span("context")))

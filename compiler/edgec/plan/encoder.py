@@ -6,7 +6,6 @@ Rule: encoders do not decode; their speed is not predicted.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,7 +29,6 @@ from edgec.target.model import Runtime, Target
 _MIN_CHARACTERS = 20
 _MIN_LINES = 8
 _FLOAT_BYTES = 4
-_FOREIGN = ("max_kl", "min_top1", "max_perplexity_ratio", "max_score_error")
 
 EncoderArtifact = OnnxArtifact | RknnArtifact
 
@@ -58,11 +56,12 @@ class EncoderPlan(PlannedArtifact):
         return ModelFacts(
             title="",
             architecture=self.encoder.architecture,
-            kind="encoder",
+            kind=self.encoder.kind,
             trained_context=self.encoder.positions,
             embedding_length=self.encoder.width,
             vocabulary=self.encoder.vocabulary,
-            pooling=self.encoder.pooling,
+            # llama.cpp's name, as manifests have it.
+            pooling="rank" if self.encoder.kind == "reranker" else self.encoder.pooling,
             chat_template=None,
         )
 
@@ -90,7 +89,7 @@ def summarize(
     artifact: EncoderArtifact,
     encoder: Encoder,
     *,
-    file: str,
+    files: tuple[str, ...],
     output_bytes: int,
     held_bytes: int,
     bytes_by_type: dict[str, int],
@@ -107,7 +106,7 @@ def summarize(
         scheme=artifact.quantize.scheme,
         context=encoder.context,
         output_bytes=output_bytes,
-        files=(file,),
+        files=files,
         bytes_by_type=bytes_by_type,
         fit=predict_fit(
             target,
@@ -140,11 +139,14 @@ def calibration_lines(loaded: LoadedRecipe, artifact: EncoderArtifact | RkllmArt
     calibration = artifact.quantize.calibration
     if calibration is None:
         return ()
-    lines = usable_lines(read_text(loaded.resolve(calibration), "calibration text"))
+    text = read_text(loaded.resolve(calibration), "calibration text")
+    lines = usable_lines(text)
     if len(lines) < _MIN_LINES:
+        longest = max(len(line.strip()) for line in text.splitlines())
         raise InputError(
             Diagnostic(
-                f"the calibration text has {len(lines)} different lines of at least {_MIN_CHARACTERS} characters; "
+                f"the calibration text has {len(lines)} different lines of at least {_MIN_CHARACTERS} characters, of "
+                f"{len(text.splitlines())} lines, of which the longest has {longest}; "
                 f"half of them calibrate and half judge, and {_MIN_LINES} are needed",
                 "give a text with passages like the model's use, one per line",
                 loaded.span("artifacts", index, "quantize", "calibration"),
@@ -162,26 +164,6 @@ def evenly(lines: list[str], most: int) -> tuple[str, ...]:
     """At most so many of the lines, from all parts of the text."""
     count = min(most, len(lines))
     return tuple(lines[i * (len(lines) - 1) // (count - 1)] for i in range(count))
-
-
-def refuse_thresholds(
-    loaded: LoadedRecipe,
-    foreign: Sequence[str] = _FOREIGN,
-    what: str = "an encoder",
-    takes: str = "`min_cosine`",
-) -> None:
-    """Raises InputError, at their lines, for thresholds of other models; `takes`: those that this kind has."""
-    mistakes = [
-        Diagnostic(
-            f"`prove.{name}` means nothing for this model: it is {what}",
-            f"remove it; the proof of {what} takes {takes}",
-            loaded.span("prove", name),
-        )
-        for name in foreign
-        if getattr(loaded.recipe.prove, name) is not None
-    ]
-    if mistakes:
-        raise InputError(*mistakes)
 
 
 def _with_context(loaded: LoadedRecipe, encoder: Encoder) -> Encoder:

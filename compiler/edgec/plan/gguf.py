@@ -12,13 +12,14 @@ from edgec.documents.wording import listed
 from edgec.errors import Diagnostic, InputError, Span
 from edgec.formats.gguf.architectures import map_model
 from edgec.formats.gguf.layout import GgufLayout, plan_layout
-from edgec.formats.gguf.model import MappedModel, ModelKind, Vocabulary
+from edgec.formats.gguf.model import MappedModel, Vocabulary
 from edgec.formats.gguf.vocabulary import map_vocabulary
 from edgec.formats.gguf.vocabulary.names import missing_for_name
 from edgec.plan.artifact import ModelFacts, PlannedArtifact, artifact_name
 from edgec.plan.fit import predict_fit
 from edgec.plan.model import ArtifactPlan, Speed
 from edgec.plan.npu_beside import npu_beside
+from edgec.plan.own_thresholds import refuse_foreign_thresholds
 from edgec.plan.speed import kv_read_per_token, predict_speed, weights_read_per_token
 from edgec.plan.template_check import require_working_template
 from edgec.recipe.load import LoadedRecipe
@@ -36,19 +37,6 @@ _PLACES: Mapping[str | None, tuple[str | int, ...]] = {
 }
 # llama.cpp's numbers of pooling types; an encoder without one is served with the mean.
 _POOLING = {0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
-_DECODER_ONLY = ("max_kl", "min_top1", "max_perplexity_ratio")
-_ENCODER_ONLY = ("min_cosine",)
-_RERANKER_ONLY = ("max_score_error",)
-_OWN: Mapping[ModelKind, tuple[str, ...]] = {
-    "decoder": _DECODER_ONLY,
-    "encoder": _ENCODER_ONLY,
-    "reranker": _RERANKER_ONLY,
-}
-_ARTICLE: Mapping[ModelKind, str] = {
-    "decoder": "a text generator",
-    "encoder": "an encoder",
-    "reranker": "a reranker",
-}
 _TOKEN_EMBEDDING = "token_embd.weight"  # noqa: S105 (a tensor's name)
 
 
@@ -151,7 +139,7 @@ def _model(loaded: LoadedRecipe, header: CheckpointHeader, artifact: GgufArtifac
     recipe = loaded.recipe
     tokenizer = artifact.tokenizer
     mapped = map_model(header, name=recipe.name, architecture=recipe.source.architecture)
-    _refuse_thresholds(loaded, mapped)
+    refuse_foreign_thresholds(loaded, mapped.kind, mapped.arch)
     own = tokenizer.chat_template
     vocabulary = map_vocabulary(
         header,
@@ -214,22 +202,6 @@ def _at_line(mistake: Diagnostic, loaded: LoadedRecipe, artifact: GgufArtifact, 
 def _line(loaded: LoadedRecipe, index: int, where: tuple[str | int, ...]) -> Span | None:
     path = ("artifacts", index, *where) if where[0] == "tokenizer" else where
     return loaded.span(*path) or loaded.span("artifacts", index)
-
-
-def _refuse_thresholds(loaded: LoadedRecipe, mapped: MappedModel) -> None:
-    """Raises InputError for a threshold of the other kind of model, which nothing would be compared with."""
-    foreign = [name for kind, names in _OWN.items() if kind != mapped.kind for name in names]
-    mistakes = [
-        Diagnostic(
-            message=f"`prove.{name}` means nothing for this model: {mapped.arch} is {_ARTICLE[mapped.kind]}",
-            hint=f"remove it; the proof of {_ARTICLE[mapped.kind]} takes {listed(_OWN[mapped.kind])}",
-            span=loaded.span("prove", name),
-        )
-        for name in foreign
-        if getattr(loaded.recipe.prove, name) is not None
-    ]
-    if mistakes:
-        raise InputError(*mistakes)
 
 
 def serving_runtimes(target: Target, artifact: GgufArtifact) -> dict[str, Runtime]:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from edgec.formats.onnx.layout import OPSET
-from edgec.formats.onnx.run import TOOLCHAIN, export_memory_mib, quantize_memory_mib
+from edgec.formats.onnx.run import TOOLCHAIN, export_memory_mib, quantize_memory_mib, source_toolchain
 from edgec.plan.encoder import EncoderPlan
 from edgec.plan.graph import STREAMING_MIB, ActionGraph, Draft
 from edgec.plan.model import ActionKind, Cost
@@ -18,27 +18,36 @@ from edgec.recipe.rknn import RknnQuantize
 
 # Artifacts of one recipe share the float32 graph.
 EXPORT_ACTION = "export onnx"
+_COMPARED = {"encoder": "its vectors in onnxruntime", "reranker": "its scores of pairs in onnxruntime"}
+_EXPORTED = {
+    True: "the float32 graph, exported by Optimum and compared with torch",
+    False: "the float32 graph, written by edgec and compared with transformers' own class in torch",
+}
 
 
 def add_onnx(graph: ActionGraph, artifact: OnnxPlan) -> str:
     """Adds the actions of one artifact; returns the key of its proof."""
     compiled = _quantize(graph, artifact, add_export(graph, artifact))
-    return add_encoder_proof(graph, artifact, compiled, kind="onnx_prove", what="its vectors in onnxruntime")
+    return add_encoder_proof(graph, artifact, compiled, kind="onnx_prove", what=_COMPARED[artifact.encoder.kind])
 
 
 def add_export(graph: ActionGraph, artifact: EncoderPlan) -> str:
     """Adds the action that makes the float32 graph; returns its key."""
-    size = artifact.graph.float_bytes
+    size, source = artifact.graph.float_bytes, source_toolchain(artifact.encoder)
     return graph.add(
         Draft(
             kind="onnx_export",
             name=EXPORT_ACTION,
-            settings={"opset": OPSET, "positions": artifact.encoder.positions},
+            settings={
+                "opset": OPSET,
+                "positions": artifact.encoder.positions,
+                "beside": artifact.graph.graph_beside,
+            },
             inputs={"source": graph.model},
             needs=graph.fetched,
-            reason="the float32 graph, exported by Optimum and compared with torch",
+            reason=_EXPORTED[source == TOOLCHAIN],
             cost=Cost(output_bytes=size, scratch_bytes=size, memory_mib=export_memory_mib(size)),
-            toolchains=(TOOLCHAIN,),
+            toolchains=tuple(dict.fromkeys((TOOLCHAIN, source))),
         )
     )
 
@@ -47,10 +56,11 @@ def _quantize(graph: ActionGraph, artifact: OnnxPlan, exported: str) -> str:
     layout, quantize = artifact.layout, artifact.settings.quantize
     inputs = {"graph": exported}
     settings: dict[str, Any] = {"routes": [asdict(route) for route in layout.routes], "scheme": artifact.scheme}
+    settings["files"] = list(layout.files)
     if quantize.calibration is not None:
         settings["context"] = artifact.encoder.context
     reason = add_calibration(graph, artifact, quantize, inputs, settings, has_choice=len(layout.routes) > 1)
-    memory = quantize_memory_mib(layout.float_bytes) if layout.routes else STREAMING_MIB
+    memory = quantize_memory_mib(layout) if layout.routes else STREAMING_MIB
     return graph.add(
         Draft(
             kind="onnx_quantize",
@@ -86,7 +96,8 @@ def add_calibration(
         reason += f", on {len(artifact.calibration_lines)} lines of {quantize.calibration}"
     if has_choice:
         limits = demanded(artifact.scheme, graph.loaded.recipe.prove)
-        settings["demand"] = [limits.min_mean_cosine, limits.min_cosine]
+        reranks = artifact.encoder.kind == "reranker"
+        settings["demand"] = [limits.max_score_error] if reranks else [limits.min_mean_cosine, limits.min_cosine]
     return reason
 
 
@@ -107,6 +118,6 @@ def add_encoder_proof(graph: ActionGraph, artifact: EncoderPlan, compiled: str, 
             needs=(*graph.fetched, artifact.compile_action),
             reason=f"{what}, the source's in torch, on {prove.held_out or 'a built-in text'}",
             cost=Cost(memory_mib=proof_memory_mib(artifact.graph.float_bytes)),
-            toolchains=(TOOLCHAIN,),
+            toolchains=tuple(dict.fromkeys((TOOLCHAIN, source_toolchain(artifact.encoder)))),
         )
     )

@@ -114,8 +114,8 @@ def refuse_decoder_settings(loaded: LoadedRecipe, artifact: OnnxArtifact, index:
     base = ("artifacts", index)
     found = []
     scheme = artifact.quantize.scheme
-    if scheme in ("int4", "fp16"):
-        hint = "choose one of `auto`, `int8_fine`, `int8`, `int8_static`, `fp32`"
+    if scheme == "fp16":
+        hint = "choose one of `auto`, `int8_fine`, `int8`, `int8_static`, `int4`, `fp32`"
         span = loaded.span(*base, "quantize", "scheme")
         found.append(Diagnostic(f"`{scheme}` is for decoders, and this model is none", hint, span))
     written: list[tuple[str | int, ...]] = [(*base, "graph")] if "graph" in artifact.model_fields_set else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgec.errors import InputError
 from edgec.formats.onnx.encoder import Encoder
 from edgec.formats.onnx.layout import OnnxLayout, count_weights
 from edgec.formats.onnx.layout import plan_layout as plan_graph
@@ -14,15 +15,18 @@ from edgec.plan.encoder import (
     calibration_lines,
     numbers_of,
     read_planned_encoder,
-    refuse_thresholds,
     runtime_of,
     summarize,
 )
+from edgec.plan.own_thresholds import refuse_foreign_thresholds
 from edgec.plan.placed import placed_at
 from edgec.recipe.load import LoadedRecipe
 from edgec.recipe.rknn import RknnArtifact
 from edgec.source.model import CheckpointHeader
 from edgec.target.model import Runtime, Target
+
+# Classes whose graphs were compiled and simulated.
+_TRIED = ("BertModel", "BertForMaskedLM", "BertForPreTraining")
 
 
 @dataclass(frozen=True)
@@ -42,16 +46,22 @@ def plan_rknn(
     loaded: LoadedRecipe, target: Target, header: CheckpointHeader, artifact: RknnArtifact, index: int
 ) -> RknnPlan:
     """Plans the recipe's artifact number `index`. Raises InputError for what cannot be compiled or proven."""
-    refuse_thresholds(loaded)
     with placed_at(loaded, index):
         encoder = read_planned_encoder(loaded, header)
+        if encoder.architecture not in _TRIED:
+            raise InputError.of(
+                f"{encoder.architecture} is not compiled for the NPU by this version",
+                place="config.json",
+                hint=f"compiled are {', '.join(_TRIED)}; `format: onnx` takes more encoders, for CPUs",
+            )
+    refuse_foreign_thresholds(loaded, encoder.kind, encoder.architecture)
     layout = _layout(encoder, artifact.quantize.scheme)
     lines = calibration_lines(loaded, artifact, index)
     return RknnPlan(
         name=artifact_name(artifact),
         summary=summarize(
             loaded, target, artifact, encoder,
-            file=layout.file, output_bytes=layout.size_bytes, held_bytes=layout.device_bytes,
+            files=(layout.file,), output_bytes=layout.size_bytes, held_bytes=layout.device_bytes,
             bytes_by_type=layout.bytes_by_type,
             notes=_notes(encoder, layout, target, runtime_of(target, artifact)),
         ),

@@ -55,7 +55,8 @@ class TensorError(_Doc):
 
 
 class Attempt(_Doc):
-    """A way to make the artifact that was tried. Cosines on the calibration text, None where nothing was compared.
+    """A way to make the artifact that was tried. Cosines on the calibration text, or a reranker's score error; None
+    where nothing was compared.
 
     `time_share`: CPU time of one text, as a share of the unquantized model's; `failed`: why it could not be made;
     `first`: share of samples with the same first choice among classes.
@@ -70,6 +71,7 @@ class Attempt(_Doc):
     time_share: float | None = None
     failed: str | None = None
     first: float | None = None
+    score_error: float | None = None
 
 
 class Proof(_Doc):

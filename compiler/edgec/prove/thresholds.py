@@ -27,8 +27,13 @@ class Thresholds:
 
     @property
     def max_score_error(self) -> float:
-        """Rerankers: twice the relative error that a vector of the worst allowed cosine has."""
-        return 2 * math.sqrt(2 * (1 - self.min_cosine)) if self.own_score_error is None else self.own_score_error
+        """Rerankers: twice the relative error that a vector of the worst allowed cosine has.
+
+        A scheme with a limit of its own for the mean has the error of that: errors of scores are a mean too.
+        """
+        if self.own_score_error is not None:
+            return self.own_score_error
+        return 2 * math.sqrt(2 * (1 - (self.own_mean_cosine or self.min_cosine)))
 
     @property
     def min_same_order(self) -> float:
@@ -67,13 +72,13 @@ _DEFAULTS: dict[str, Thresholds] = {
     "int4_gptq": Thresholds(0.15, 0.78, 1.15, 0.95),
     "int4_rtn": Thresholds(0.22, 0.74, 1.22, 0.92),
     "int4_wo": Thresholds(0.50, 0.64, 1.50, 0.85),
-    # Of decoders for onnxruntime, which have `int8`, `fp16` and `fp32` too. docs/onnx.md says where they come from.
-    "int4": Thresholds(0.15, 0.78, 1.15, 0.95),
-    # Of encoders for onnxruntime: only the cosines have a use. docs/onnx.md says where they come from.
+    # For onnxruntime, of decoders and of encoders, for which only the cosines have a use: docs/onnx.md says where they
+    # come from.
     "fp32": Thresholds(0.002, 0.97, 1.005, 0.9999),
     "int8": Thresholds(0.01, 0.93, 1.015, 0.97, own_mean_cosine=0.99),
     "int8_static": Thresholds(0.15, 0.78, 1.15, 0.97, own_mean_cosine=0.99),
     "int8_fine": Thresholds(0.01, 0.93, 1.015, 0.996, own_mean_cosine=0.999),
+    "int4": Thresholds(0.15, 0.78, 1.15, 0.85, own_mean_cosine=0.95),
     "auto": Thresholds(0.15, 0.78, 1.15, 0.97, own_mean_cosine=0.99),
     # Of Rockchip's NPU: encoders, which have `fp16` and `auto` too (docs/rknn.md), and decoders, as INT8 elsewhere.
     "w8a8": Thresholds(0.09, 0.82, 1.09, 0.97, own_mean_cosine=0.99),

@@ -27,9 +27,9 @@ class OnnxQuantize(Document):
     scheme: OnnxScheme = Field(
         "auto",
         description="`int8`: integer matrix products, scales of activations found at run time; `int8_static`: found on "
-        "the calibration text; `int8_fine`: weights in 8 bits, activations in blocks; `auto`: the smallest route "
-        "that passes what the proof demands, on the calibration text. Decoders: `int4`, `int8` (blocks of weights), "
-        "`fp16`, `fp32`.",
+        "the calibration text; `int8_fine`: weights in 8 bits, activations in blocks; `int4`: weights in blocks of 4 "
+        "bits; `auto`: the smallest route that passes what the proof demands, on the calibration text. Decoders: "
+        "`int4`, `int8` (blocks of weights), `fp16`, `fp32`.",
     )
     calibration: RelativePath | None = Field(
         None,

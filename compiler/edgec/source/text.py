@@ -32,6 +32,20 @@ def read_text(path: Path, what: str) -> str:
     return text
 
 
+def wrong_byte(path: Path) -> str | None:
+    """The first byte that is not UTF-8 and its place, for people: `byte 0xe9 in its line 3, column 7`; None: none is.
+
+    Raises OSError.
+    """
+    data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        span = _not_utf8(data, error.start, path, "").span
+        return None if span is None else f"byte 0x{data[error.start]:02x} in its line {span.line}, column {span.column}"
+    return None
+
+
 def _not_utf8(data: bytes, start: int, path: Path, what: str) -> Diagnostic:
     line_start = data.rfind(b"\n", 0, start) + 1
     line_end = data.find(b"\n", start)

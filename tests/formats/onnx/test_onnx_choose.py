@@ -62,3 +62,15 @@ def test_integer_products_win_where_they_have_much_to_spare() -> None:
     # With a quarter of the error that is allowed, or less, nearness counts no more.
     strict = Demand(mean_cosine=0.999, min_cosine=0.99)
     assert choose([TOKEN, WEIGHTS], strict, LOG) is WEIGHTS
+
+
+def test_rerankers_are_chosen_by_the_errors_of_their_scores() -> None:
+    demand = Demand(mean_cosine=0.99, min_cosine=0.97, score_error=0.28)
+    coarse, near, far = (
+        Candidate(name, "", size, score_error=error)
+        for name, size, error in (("int4", 400, 0.72), ("dynamic-tensor", 500, 0.16), ("weights", 504, 0.06))
+    )
+    assert choose([coarse, near, far], demand, LOG) is far
+    assert choose([coarse, near], demand, LOG) is near
+    with pytest.raises(ProofError, match=r"a score error of 0.28 of the spread .* int4 0.0 MB, score error 0.7200"):
+        choose([coarse], demand, LOG)

@@ -11,7 +11,7 @@ import pytest
 from encoder_models import write_encoder, write_reranker
 
 from edgec.errors import InputError
-from edgec.formats.onnx.encoder import read_encoder, token_ids
+from edgec.formats.onnx.encoder import encode, read_encoder, token_ids
 from edgec.formats.onnx.layout import plan_layout
 from edgec.source.local import open_local
 from edgec.source.model import CheckpointHeader
@@ -85,11 +85,30 @@ def test_other_models_are_refused(header: CheckpointHeader, change: dict[str, An
     assert expected in caught.value.diagnostics[0].message
 
 
-def test_a_reranker_is_refused_with_what_takes_it(tmp_path: Path) -> None:
+def test_a_reranker_scores_pairs(tmp_path: Path) -> None:
     header = open_local(write_reranker(tmp_path / "reranker", LINES)).header
-    with pytest.raises(InputError) as caught:
-        read_encoder(header)
-    assert "`format: gguf` takes decoders, rerankers" in (caught.value.diagnostics[0].hint or "")
+    reranker = read_encoder(header)
+    assert (reranker.kind, reranker.pooling, reranker.answer_width) == ("reranker", "score", 1)
+    told = dataclasses.replace(reranker, context=12, types=2)
+    for model, types in ((reranker, {0}), (told, {0, 1})):
+        (pair,) = encode(header.files, [("what a file is for", "a checksum tells whether a file is whole")], model)
+        assert len(pair.ids) == len(pair.types) <= model.context
+        assert set(pair.types) == types
+    parameters = sum(t.elements for t in header.tensors.values())
+    assert 4 * parameters < plan_layout(reranker, "fp32").size_bytes < 4 * parameters + (1 << 20)
+
+
+@pytest.mark.parametrize("labels", [{"id2label": {"0": "no", "1": "yes"}}, {"id2label": None}])
+def test_a_classifier_of_several_labels_is_no_reranker(tmp_path: Path, labels: dict[str, Any]) -> None:
+    header = open_local(write_reranker(tmp_path / "reranker", LINES)).header
+    with pytest.raises(InputError, match="has 2 labels, but a reranker has one"):
+        read_encoder(dataclasses.replace(header, config={**header.config, **labels}))
+
+
+def test_positions_of_robertas_begin_after_the_padding(header: CheckpointHeader) -> None:
+    config = {**header.config, "architectures": ["XLMRobertaModel"], "max_position_embeddings": 514, "pad_token_id": 1}
+    encoder = read_encoder(dataclasses.replace(header, config=config))
+    assert (encoder.positions, encoder.position_rows, encoder.pad_id) == (512, 514, 1)
 
 
 def test_a_long_text_keeps_its_last_special_token(header: CheckpointHeader) -> None:
@@ -107,7 +126,9 @@ def test_a_checkpoint_without_a_tokenizer_is_refused(header: CheckpointHeader) -
 
 def test_sizes_are_in_the_order_of_the_schemes(header: CheckpointHeader) -> None:
     encoder = read_encoder(header)
-    sizes = {scheme: plan_layout(encoder, scheme).size_bytes for scheme in ("fp32", "auto", "int8", "int8_fine")}
-    assert sizes["fp32"] > sizes["auto"] > sizes["int8"] == sizes["int8_fine"]
+    sizes = {
+        scheme: plan_layout(encoder, scheme).size_bytes for scheme in ("fp32", "auto", "int8", "int8_fine", "int4")
+    }
+    assert sizes["fp32"] > sizes["auto"] > sizes["int8"] == sizes["int8_fine"] > sizes["int4"]
     parameters = sum(t.elements for t in header.tensors.values())
     assert 4 * parameters < sizes["fp32"] < 4 * parameters + (1 << 20)

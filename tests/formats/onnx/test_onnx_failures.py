@@ -27,7 +27,8 @@ GOOD = (
 )
 # One candidate as the script answers it, in a file that is there.
 CANDIDATE = (
-    "    Path(request['scratch'], 'weights.onnx').write_bytes(bytes(1000))\n"
+    "    Path(request['scratch'], 'weights').mkdir()\n"
+    "    Path(request['scratch'], 'weights', request['file']).write_bytes(bytes(1000))\n"
     "    return {'candidates': [{'name': 'weights', 'size_bytes': 1000}]}\n"
 )
 
@@ -71,7 +72,7 @@ def export(environment: Environment, tmp_path: Path, code: str) -> Path:
         ("    return {}\n", ToolError, "ended without a model file"),
         (GOOD + "    return {}\n", ToolError, "gave an answer of another form"),
         (GOOD + "    return answer | {'opset': 11}\n", ToolError, "has the opset 11, and 18 was asked for"),
-        (GOOD + "    return answer | {'inputs': ['pixel_values']}\n", ToolError, "is not an encoder's graph"),
+        (GOOD + "    return answer | {'inputs': ['pixel_values']}\n", ToolError, "is not the graph of the encoder"),
         (GOOD + "    return answer | {'max_difference': 0.1}\n", ProofError, "differs from torch by 0.1"),
         (
             "    Path(request['out']).write_bytes(bytes(99999999))\n    return {}\n",
@@ -124,5 +125,6 @@ def quantize(environment: Environment, tmp_path: Path, code: str) -> None:
     graph.write_bytes(b"graph")
     run.quantize_encoder(
         environment, graph, encoder, plan_layout(encoder, "int8_fine"), tmp_path / "out",
-        demand=Demand(0.99, 0.97), texts=[], report=silent, log=tmp_path / "log", script=script_of(tmp_path, code),
+        demand=Demand(0.99, 0.97), ranges=[], judged=[], report=silent, log=tmp_path / "log",
+        script=script_of(tmp_path, code),
     )  # fmt: skip

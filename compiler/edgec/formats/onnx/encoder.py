@@ -5,7 +5,6 @@ Rule: what the export or the pooling would get wrong is refused here, before any
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,70 +12,134 @@ from typing import Any, Literal
 from tokenizers import Tokenizer
 
 from edgec.errors import InputError
+from edgec.formats.onnx.families import NOMIC, Family, family_of, positive, refuse_other_labels
+from edgec.formats.onnx.pooling import Pooling, json_object, longest_text, read_pooling
 from edgec.source.model import CheckpointHeader
+from edgec.source.nomic_bert import in_one_spelling
 from edgec.source.quantization import refuse_quantized
 
-Pooling = Literal["mean", "cls"]
-ARCHITECTURES = ("BertModel", "BertForMaskedLM", "BertForPreTraining")
 _CONFIG = "config.json"
-_MODULES = ("Transformer", "Pooling", "Normalize")
-_POOLING_FLAGS: Mapping[str, Pooling] = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """A BERT. `positions`: tokens it was trained for; `context`: tokens of a text, special ones included, as its
-    publisher uses it; `pooling`: how one vector is made of its hidden states, `pooling_note`: if that was assumed.
+    """A BERT or its kin. `numbers`: transformers' keys and values where config.json has others.
+
+    `positions`: tokens it was trained for, `position_rows`: rows of their table; `context`: tokens of a text, special
+    ones included, as its publisher uses it; `pooling`: how one vector is made of its hidden states, `pooling_note`: if
+    that was assumed; `biases`: of relative distances.
     """
 
     architecture: str
+    family: str
     layers: int
     width: int
     inner: int
     heads: int
     vocabulary: int
     positions: int
+    position_rows: int
     types: int
     context: int
     pooling: Pooling
     pad_id: int
     pooling_note: str | None = None
+    biases: int = 0
+    numbers: Mapping[str, Any] | None = None
+
+    @property
+    def kind(self) -> Literal["encoder", "reranker"]:
+        """What it gives: vectors of texts, or scores of pairs."""
+        return "reranker" if self.pooling == "score" else "encoder"
+
+    @property
+    def answer_width(self) -> int:
+        """Elements of what one text, or one pair, becomes."""
+        return 1 if self.kind == "reranker" else self.width
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether its feed-forward has a gate, and no biases stand beside its matrices."""
+        return self.family == NOMIC
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A text or a pair of texts for the model: `ids`, and of each the number of the text it belongs to, `types`."""
+
+    ids: list[int]
+    types: list[int]
 
 
 def read_encoder(header: CheckpointHeader) -> Encoder:
     """The encoder of a checkpoint. Raises InputError for a model that this backend does not take."""
     config = header.config
     refuse_quantized(config, header.quantization)
-    architecture = _architecture(config)
+    family, architecture = family_of(config)
     if config.get("is_decoder") or config.get("add_cross_attention"):
         raise InputError.of(
             "the model is a decoder (is_decoder), and only encoders are exported",
             place=_CONFIG,
             hint="use `format: gguf` for text generators",
         )
-    positions = _integer(config, "max_position_embeddings", 512)
-    pooling, note = _pooling(header.files)
+    reranks = architecture in family.rerankers
+    if reranks:
+        refuse_other_labels(config)
+    numbers = in_one_spelling(config) if family.name == NOMIC else None
+    shape = _shape(config if numbers is None else numbers, family)
+    pooling, note = ("score", None) if reranks else read_pooling(header.files)
     return Encoder(
         architecture=architecture,
-        layers=_integer(config, "num_hidden_layers", 12),
-        width=_integer(config, "hidden_size", 768),
-        inner=_integer(config, "intermediate_size", 3072),
-        heads=_integer(config, "num_attention_heads", 12),
-        vocabulary=_integer(config, "vocab_size", 30522),
-        positions=positions,
-        types=_integer(config, "type_vocab_size", 2),
-        context=min(positions, _longest(header.files, positions)),
+        family=family.name,
+        context=longest_text(header.files, shape["positions"]),
         pooling=pooling,
-        pad_id=int(config.get("pad_token_id") or 0),
         pooling_note=note,
+        numbers=numbers,
+        **shape,
     )
+
+
+def _shape(config: Mapping[str, Any], family: Family) -> dict[str, int]:
+    """The numbers of the model by their names in `Encoder`."""
+    pad_id = config.get("pad_token_id")
+    pad_id = pad_id if isinstance(pad_id, int) else family.pad_id
+    rows = family.integer(config, "positions")
+    positions = rows - pad_id - 1 if family.offset else rows
+    heads = family.integer(config, "heads")
+    return {
+        "layers": family.integer(config, "layers"),
+        "width": family.integer(config, "width"),
+        "inner": family.integer(config, "inner"),
+        "heads": heads,
+        "vocabulary": family.integer(config, "vocabulary"),
+        "positions": positions,
+        # Rotated positions have no table.
+        "position_rows": 0 if family.name == NOMIC else rows,
+        "types": family.integer(config, "types") if family.has_types else 0,
+        "pad_id": pad_id,
+        "biases": 0 if family.buckets is None else heads * positive(config, family.buckets, 32),
+    }
 
 
 def token_ids(files: Mapping[str, bytes], texts: Sequence[str], context: int) -> list[list[int]]:
     """The ids of each text with the model's special tokens; a longer text loses its end, but not its last token."""
     tokenizer = encoder_tokenizer(files)
-    found = [tokenizer.encode(text).ids for text in texts]
-    return [ids if len(ids) <= context else [*ids[: context - 1], ids[-1]] for ids in found]
+    return [_cut(tokenizer.encode(text).ids, context) for text in texts]
+
+
+def encode(files: Mapping[str, bytes], texts: Sequence[str | tuple[str, str]], encoder: Encoder) -> list[Tokens]:
+    """The same with the types, of texts and of pairs. A model without a second type gives all tokens the first."""
+    tokenizer = encoder_tokenizer(files)
+    found = [tokenizer.encode(*((text,) if isinstance(text, str) else text)) for text in texts]
+    tokens = []
+    for each in found:
+        types = [number if number < encoder.types else 0 for number in each.type_ids]
+        tokens.append(Tokens(_cut(each.ids, encoder.context), _cut(types, encoder.context)))
+    return tokens
+
+
+def _cut(values: list[int], most: int) -> list[int]:
+    return values if len(values) <= most else [*values[: most - 1], values[-1]]
 
 
 def encoder_tokenizer(files: Mapping[str, bytes]) -> Tokenizer:
@@ -101,70 +164,6 @@ def encoder_tokenizer(files: Mapping[str, bytes]) -> Tokenizer:
 
 def is_bert_tokenizer(files: Mapping[str, bytes]) -> bool:
     """Whether tokenizer.json normalizes, splits and cuts into pieces as BERT does, and in no other way besides."""
-    document = _object(files, "tokenizer.json")
+    document = json_object(files, "tokenizer.json")
     kinds = [(document.get(part) or {}).get("type") for part in ("normalizer", "pre_tokenizer", "model")]
     return kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"]
-
-
-def _architecture(config: Mapping[str, Any]) -> str:
-    names = config.get("architectures")
-    name = names[0] if isinstance(names, list) and names else None
-    if name not in ARCHITECTURES:
-        raise InputError.of(
-            f"the architecture {name!r} is not exported to ONNX by this version",
-            place=_CONFIG,
-            hint=f"exported are {', '.join(ARCHITECTURES)}; `format: gguf` takes decoders, rerankers and Nomic BERT",
-        )
-    return str(name)
-
-
-def _integer(config: Mapping[str, Any], key: str, default: int) -> int:
-    value = config.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError.of(
-            f"{key} is {value!r}, but must be a positive integer",
-            place=_CONFIG,
-            hint="compare with the config.json of the model's publisher",
-        )
-    return value
-
-
-def _longest(files: Mapping[str, bytes], positions: int) -> int:
-    value = _object(files, "sentence_bert_config.json").get("max_seq_length")
-    return value if isinstance(value, int) and value > 1 else positions
-
-
-def _pooling(files: Mapping[str, bytes]) -> tuple[Pooling, str | None]:
-    if "modules.json" not in files:
-        return "mean", "the checkpoint does not say how it pools (no modules.json): the mean over tokens is assumed"
-    modules = _parsed(files, "modules.json")
-    kinds = [str(m.get("type", "")).rpartition(".")[2] for m in modules] if isinstance(modules, list) else []
-    strange = [kind for kind in kinds if kind not in _MODULES]
-    if strange or "Pooling" not in kinds:
-        raise InputError.of(
-            f"a sentence encoder of {', '.join(kinds) or 'no modules'} cannot be proven",
-            place="modules.json",
-            hint="use a model of a transformer, a pooling and a normalization",
-        )
-    flags = _object(files, "1_Pooling/config.json")
-    chosen = [name for name, value in flags.items() if name.startswith("pooling_mode_") and value is True]
-    if len(chosen) != 1 or chosen[0] not in _POOLING_FLAGS:
-        raise InputError.of(
-            f"pooling by {' and '.join(chosen) or 'nothing'} is not known here",
-            place="1_Pooling/config.json",
-            hint="use a model that pools by the mean or by the first token",
-        )
-    return _POOLING_FLAGS[chosen[0]], None
-
-
-def _object(files: Mapping[str, bytes], name: str) -> Mapping[str, Any]:
-    value = _parsed(files, name) if name in files else {}
-    return value if isinstance(value, dict) else {}
-
-
-def _parsed(files: Mapping[str, bytes], name: str) -> Any:
-    try:
-        return json.loads(files[name])
-    except ValueError as error:
-        hint = "download the model's small files again"
-        raise InputError.of(f"cannot be read: {error}", place=name, hint=hint) from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Method = Literal["dynamic", "static", "weights"]
+Method = Literal["dynamic", "static", "weights", "blocks"]
 # Sizes of candidates that differ by less than this share count as equal: the nearer to the source then wins.
 SAME_SIZE = 0.02
 # Of those, one of integer products wins over others when its error is at most this share of what is allowed: in a
@@ -21,8 +21,10 @@ class Route:
     """One way to quantize.
 
     `method`: `dynamic` (integer products, scales of activations at run time) and `static` (scales from calibration)
-    are onnxruntime's own quantizer, `weights` writes int8 weights with a scale per output and DequantizeLinear.
-    `embedding`: `tensor` (onnxruntime's: one scale for the table) or `row` (one for each token, as standard operators).
+    are onnxruntime's own quantizer, `weights` writes int8 weights with a scale per output and DequantizeLinear,
+    `blocks` int4 weights with a scale and a zero point for each 32, and MatMulNBits.
+    `embedding`: `tensor` (onnxruntime's: one scale for the table), `row` (one for each token, as standard operators) or
+    `block` (int4, GatherBlockQuantized). `keep_attention`: of `blocks`: 8 bits where no feed-forward is.
     `every_op`: all operators that onnxruntime quantizes, not matrix products alone; `keep_down`: the second matrix of
     each feed-forward stays float32; `activation_bits`: of `static`; `per_token`: `dynamic` with a scale for each token,
     channels evened out on the calibration text.
@@ -31,11 +33,12 @@ class Route:
     name: str
     title: str
     method: Method
-    embedding: Literal["tensor", "row"] = "row"
+    embedding: Literal["tensor", "row", "block"] = "row"
     per_channel: bool = True
     reduce_range: bool = False
     every_op: bool = False
     keep_down: bool = False
+    keep_attention: bool = False
     activation_bits: Literal[8, 16] = 8
     per_token: bool = False
 
@@ -51,6 +54,8 @@ _TOKEN = Route(
 )
 _STATIC = Route("static-u16", "static QDQ, activations of 16 bits", "static", activation_bits=16)
 _WEIGHTS = Route("weights", "weights alone, a scale per channel; activations in blocks, by the runtime", "weights")
+_INT4 = Route("int4", "4 bits, a scale for each 32 weights", "blocks", "block")
+_INT4_FEED = Route("int4-feed-forward", "4 bits, attention in 8 bits", "blocks", "block", keep_attention=True)
 _OTHERS = (
     Route("dynamic-tensor", "dynamic, a scale per tensor (onnxruntime's default)", "dynamic", "tensor", False),
     Route("dynamic-all", "dynamic, a scale per channel, embedding with one scale", "dynamic", "tensor"),
@@ -65,7 +70,8 @@ ROUTES: dict[str, tuple[Route, ...]] = {
     "int8": (_DYNAMIC,),
     "int8_static": (_STATIC,),
     "int8_fine": (_WEIGHTS,),
-    "auto": (*_OTHERS[:3], _DYNAMIC, _TOKEN, _WEIGHTS, *_OTHERS[3:5], _STATIC, _OTHERS[5]),
+    "int4": (_INT4,),
+    "auto": (_INT4, _INT4_FEED, *_OTHERS[:3], _DYNAMIC, _TOKEN, _WEIGHTS, *_OTHERS[3:5], _STATIC, _OTHERS[5]),
 }
 
 # Names of the routes whose products the runtime computes in integers.

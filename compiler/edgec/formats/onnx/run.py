@@ -15,7 +15,8 @@ from typing import Any
 from edgec.errors import ProofError, ToolError
 from edgec.events import Reporter
 from edgec.formats.candidates import Candidate, Demand
-from edgec.formats.onnx.encoder import Encoder
+from edgec.formats.onnx.encoder import Encoder, Tokens
+from edgec.formats.onnx.families import NOMIC
 from edgec.formats.onnx.layout import MODEL_FILE, OPSET, OnnxLayout
 from edgec.formats.onnx.routes import INTEGER, SAME_SIZE, SPARE, Route
 from edgec.formats.tool_files import keep, require_file, scratch_in
@@ -24,6 +25,8 @@ from edgec.toolchain.cores import usable_cores
 from edgec.toolchain.environments import Environment, run_json
 
 TOOLCHAIN = "optimum"
+# Has the classes that Optimum's transformers is too old for.
+_NEWER_TOOLCHAIN = "transformers"
 _INSIDE = Path(__file__).parent / "inside"
 EXPORT_SCRIPT = _INSIDE / "export_encoder.py"
 QUANTIZE_SCRIPT = _INSIDE / "quantize_encoder.py"
@@ -38,7 +41,7 @@ _EXPORT_COPIES, _QUANTIZE_COPIES = 4, 5
 # onnxruntime and torch add in another order; a graph that is wrong is farther away by orders of magnitude.
 _MAX_DIFFERENCE = 1e-3
 _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
-_OUTPUTS = ["last_hidden_state"]
+_TASKS = {"encoder": ("feature-extraction", "last_hidden_state"), "reranker": ("text-classification", "logits")}
 
 
 @dataclass(frozen=True)
@@ -51,14 +54,31 @@ class Exported:
     peak_mib: int
 
 
+def source_toolchain(encoder: Encoder) -> str:
+    """The toolchain in which the source itself can be run."""
+    return _NEWER_TOOLCHAIN if encoder.family == NOMIC else TOOLCHAIN
+
+
+def source_request(checkpoint: Checkpoint, encoder: Encoder) -> dict[str, Any]:
+    """What a script needs to run the source: see inside/torch_model.py."""
+    model_class, numbers = "AutoModel", None
+    if encoder.kind == "reranker":
+        model_class = "AutoModelForSequenceClassification"
+    elif encoder.numbers is not None:
+        model_class = "NomicBertModel"
+        rope = {"rope_type": "default", "rope_theta": encoder.numbers["rope_theta"]}
+        numbers = {k: v for k, v in encoder.numbers.items() if k != "rope_theta"} | {"rope_parameters": rope}
+    return {"checkpoint": str(checkpoint.root.resolve()), "model_class": model_class, "numbers": numbers}
+
+
 def export_memory_mib(float_bytes: int) -> int:
     """What the export needs."""
     return _EXPORT_MIB + (_EXPORT_COPIES * float_bytes >> 20)
 
 
-def quantize_memory_mib(float_bytes: int) -> int:
-    """What quantizing needs."""
-    return _QUANTIZE_MIB + (_QUANTIZE_COPIES * float_bytes >> 20)
+def quantize_memory_mib(layout: OnnxLayout) -> int:
+    """What quantizing needs. The float32 graph itself is mapped where it is large, and its pages can be dropped."""
+    return _QUANTIZE_MIB + (_QUANTIZE_COPIES * layout.start_bytes >> 20)
 
 
 def export_encoder(
@@ -76,41 +96,65 @@ def export_encoder(
     with scratch_in(out, _SCRATCH) as scratch:
         made = scratch / MODEL_FILE
         request = {
-            "checkpoint": str(checkpoint.root.resolve()),
+            **source_request(checkpoint, encoder),
+            "task": _TASKS[encoder.kind][0],
             "scratch": str(scratch.resolve()),
             "out": str(made.resolve()),
+            "beside": layout.graph_beside,
             "opset": OPSET,
             "vocabulary": encoder.vocabulary,
             "positions": encoder.positions,
+            "types": encoder.types,
             "threads": usable_cores(),
         }
         memory_mib = export_memory_mib(layout.float_bytes)
         answer = run_json(
             environment, script, request, timeout_s=_TIMEOUT_S, log=log, memory_mib=memory_mib, env=_ENV, report=report
         )
-        require_file(made, "Optimum's export", log, most_bytes=layout.float_bytes)
-        with answer_of(script, log):
-            exported = Exported(
-                tuple(answer["inputs"]), float(answer["max_difference"]), answer["versions"], int(answer["peak_mib"])
-            )
-            _require_encoder(answer, exported, log)
-        keep(made, out / MODEL_FILE)
+        exported = take_graph(answer, scratch, encoder, layout, script=script, log=log)
+        for name in layout.graph_files:
+            keep(scratch / name, out / name)
     return exported
 
 
-def _require_encoder(answer: Mapping[str, Any], exported: Exported, log: Path) -> None:
+def take_graph(
+    answer: Mapping[str, Any], folder: Path, encoder: Encoder, layout: OnnxLayout, *, script: Path, log: Path
+) -> Exported:
+    """What a script wrote into `folder`, if it is the planned graph. Raises ToolError, and ProofError: a wrong one."""
+    require_files(folder, layout.graph_files, "the export", log, most_bytes=layout.float_bytes)
+    with answer_of(script, log):
+        exported = Exported(
+            tuple(answer["inputs"]), float(answer["max_difference"]), answer["versions"], int(answer["peak_mib"])
+        )
+        _require_encoder(answer, exported, encoder, log)
+    return exported
+
+
+def _require_encoder(answer: Mapping[str, Any], exported: Exported, encoder: Encoder, log: Path) -> None:
     hint = f"the whole output is in {log}"
     inputs = set(exported.inputs)
-    if not {"input_ids", "attention_mask"} <= inputs <= _INPUTS or answer["outputs"] != _OUTPUTS:
+    if not {"input_ids", "attention_mask"} <= inputs <= _INPUTS or answer["outputs"] != [_TASKS[encoder.kind][1]]:
         found = f"takes {', '.join(exported.inputs)} and gives {', '.join(answer['outputs'])}"
-        raise ToolError.of(f"Optimum's export {found}, which is not an encoder's graph", hint=hint)
+        raise ToolError.of(f"the export {found}, which is not the graph of the {encoder.kind}", hint=hint)
     if answer["opset"] != OPSET:
-        raise ToolError.of(f"Optimum's export has the opset {answer['opset']}, and {OPSET} was asked for", hint=hint)
+        raise ToolError.of(f"the export has the opset {answer['opset']}, and {OPSET} was asked for", hint=hint)
     if not exported.max_difference <= _MAX_DIFFERENCE:
         raise ProofError.of(
             f"the exported graph differs from torch by {exported.max_difference:.2g} of its largest value "
             f"(at most {_MAX_DIFFERENCE:g})",
             hint=f"the export is wrong; report it with the log {log}",
+        )
+
+
+def require_files(folder: Path, names: Sequence[str], what: str, log: Path, *, most_bytes: int) -> None:
+    """Raises ToolError when a file is not there, or all together are more than was planned."""
+    for name in names:
+        require_file(folder / name, what, log, most_bytes=most_bytes)
+    size = sum((folder / name).stat().st_size for name in names)
+    if size > most_bytes:
+        raise ToolError.of(
+            f"{what} made files of {size} bytes, and at most {most_bytes} were planned",
+            hint=f"the whole output is in {log}",
         )
 
 
@@ -122,25 +166,29 @@ def quantize_encoder(
     out: Path,
     *,
     demand: Demand,
-    texts: Sequence[Sequence[int]],
+    ranges: Sequence[Tokens],
+    judged: Sequence[Tokens],
     report: Reporter,
     log: Path,
     script: Path = QUANTIZE_SCRIPT,
 ) -> tuple[Candidate, tuple[Candidate, ...]]:
-    """Writes the chosen candidate as `layout.file` into `out`; returns it and all that were tried.
+    """Writes the chosen candidate as `layout.files` into `out`; returns it and all that were tried.
 
-    `texts`: token ids of the calibration text; where there is a choice, ranges come from every other one and the rest
-    judges. Raises ToolError: died, hung, wrote what it must not; ProofError: no route is good enough.
+    `ranges`: the texts that scales of activations are found on; `judged`: those that candidates are compared on, where
+    there is a choice. Raises ToolError: died, hung, wrote what it must not; ProofError: no route is good enough.
     """
-    routes, has_choice = layout.routes, len(layout.routes) > 1
+    routes = layout.routes
     with scratch_in(out, _SCRATCH) as scratch:
         request = {
             "model": str(graph.resolve()),
             "scratch": str(scratch.resolve()),
             "routes": [asdict(route) for route in routes],
-            "ranges": texts[::2] if has_choice else list(texts),
-            "judged": texts[1::2] if has_choice else [],
+            "file": layout.file,
+            "beside": layout.beside,
+            "ranges": [asdict(text) for text in ranges],
+            "judged": [asdict(text) for text in judged],
             "pooling": encoder.pooling,
+            "pad_id": encoder.pad_id,
             "threads": usable_cores(),
         }
         answer = run_json(
@@ -149,15 +197,16 @@ def quantize_encoder(
             request,
             timeout_s=_ROUTE_TIMEOUT_S * len(routes),
             log=log,
-            memory_mib=quantize_memory_mib(layout.float_bytes),
+            memory_mib=quantize_memory_mib(layout),
             report=report,
         )
         with answer_of(script, log):
             tried = _candidates(answer["candidates"], routes)
         chosen = choose(tried, demand, log)
-        made = scratch / f"{chosen.name}.onnx"
-        require_file(made, chosen.title, log, most_bytes=layout.size_bytes)
-        keep(made, out / layout.file)
+        made = scratch / chosen.name
+        require_files(made, layout.files, chosen.title, log, most_bytes=layout.size_bytes)
+        for name in layout.files:
+            keep(made / name, out / name)
     return chosen, tried
 
 
@@ -179,14 +228,21 @@ def choose(tried: Sequence[Candidate], demand: Demand, log: Path) -> Candidate:
         raise demand.missed_by(tried, f"lower prove.min_cosine, or use `scheme: fp32`; the log is {log}")
     smallest = min(c.size_bytes for c in good)
     near = [c for c in good if c.size_bytes <= smallest * (1 + SAME_SIZE)]
-    allowed = SPARE * (1 - demand.mean_cosine)
-    quick = [c for c in near if c.name in INTEGER and 1 - (c.mean_cosine or 0.0) <= allowed]
-    return max(quick or near, key=lambda c: (c.mean_cosine or 0.0, -c.size_bytes))
+    quick = [c for c in near if c.name in INTEGER and _error(c) <= SPARE * _allowed(demand)]
+    return max(quick or near, key=lambda c: (c.nearness, -c.size_bytes))
+
+
+def _error(candidate: Candidate) -> float:
+    return candidate.score_error if candidate.score_error is not None else 1 - (candidate.mean_cosine or 0.0)
+
+
+def _allowed(demand: Demand) -> float:
+    return demand.score_error if demand.score_error is not None else 1 - demand.mean_cosine
 
 
 @contextlib.contextmanager
 def answer_of(script: Path, log: Path) -> Iterator[None]:
-    """Read a script's answer within: what has another form is an error that names the script."""
+    """Raises ToolError where what a script answered is of another form."""
     try:
         yield
     except (KeyError, TypeError, ValueError) as error:

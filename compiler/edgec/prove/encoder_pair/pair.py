@@ -1,4 +1,4 @@
-"""The proof of an encoder for onnxruntime: its vectors against the source's in torch, on lines it has not seen.
+"""The proof of an encoder for onnxruntime: its vectors, or a reranker's scores, against the source's in torch.
 
 Rule: the artifact runs on the runtime that will serve it, the source in its own framework; a miss is a failed check.
 """
@@ -11,22 +11,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgec.events import Reporter
-from edgec.prove.checks import at_least, embedding_checks
+from edgec.prove.checks import at_least, at_most, embedding_checks, score_checks
 from edgec.prove.encoder import compare_embeddings
 from edgec.prove.encoder_pair.subject import (
-    SCRIPT,
+    ARTIFACT_SCRIPT,
+    SOURCE_SCRIPT,
     EncoderSubject,
     Floats,
     common_limits,
-    embed,
+    embed_artifact,
+    embed_source,
     size_check,
     strange_answer,
 )
+from edgec.prove.encoder_pair.texts import ProofTexts
 from edgec.prove.model import Check, NotVerified, Proof
+from edgec.prove.reranker import compare_scores
 from edgec.prove.thresholds import Thresholds
 from edgec.toolchain.environments import Environment
 
-_LOG = "onnx-proof.log"
+_LOG, _ARTIFACT_LOG = "onnx-proof.log", "onnx-proof-artifact.log"
 _ROWS = ("source", "artifact", "padded")
 
 
@@ -39,36 +43,46 @@ class EncoderPair(EncoderSubject):
 
 def prove_encoder_pair(
     pair: EncoderPair,
-    environment: Environment,
+    environments: tuple[Environment, Environment],
     scratch: Path,
     report: Reporter,
     *,
     memory_mib: int,
-    script: Path = SCRIPT,
+    source_script: Path = SOURCE_SCRIPT,
+    artifact_script: Path = ARTIFACT_SCRIPT,
 ) -> Proof:
-    """The proof. `scratch`: a folder. Raises InputError for a text too short, ToolError when the comparison dies."""
+    """The proof. `environments`: of the artifact and of the source; `scratch`: a folder.
+
+    Raises InputError for a text too short, ToolError when the comparison dies.
+    """
+    environment, source_environment = environments
     log = pair.logs / _LOG
-    found = embed(
-        pair, environment, scratch, report,
-        model=pair.model, names=_ROWS, memory_mib=memory_mib, script=script, log=log,
+    texts = pair.texts()
+    found, tokens = embed_source(
+        pair, texts, source_environment, scratch, report, memory_mib=memory_mib, log=log, script=source_script
+    )
+    run = embed_artifact(
+        pair, texts, environment, scratch, report,
+        model=pair.model, memory_mib=memory_mib, log=log.with_name(_ARTIFACT_LOG), script=artifact_script,
     )  # fmt: skip
-    if "onnxruntime" not in found.versions:
+    if "onnxruntime" not in run.versions:
         raise strange_answer(KeyError("onnxruntime"), log)
-    rows = found.rows
+    rows = {**found.rows, **run.rows}
+    what = "scores of a pair" if pair.encoder.kind == "reranker" else "embedding size"
     checks = [
-        found.tokens.check(),
-        size_check("embedding size", rows["artifact"], pair.encoder),
-        size_check("embedding size of the source", rows["source"], pair.encoder),
+        tokens.check(),
+        size_check(what, rows["artifact"], pair.encoder),
+        size_check(f"{what} of the source", rows["source"], pair.encoder),
     ]
     if all(check.passed for check in checks):
-        checks += embedding_checks(compare_embeddings(rows["source"], rows["artifact"]), pair.limits)
-        checks += _padding_checks(rows, pair.limits)
+        compared = _score_checks if pair.encoder.kind == "reranker" else _embedding_checks
+        checks += compared(texts, rows, pair.limits)
     return Proof(
         artifact=pair.name,
-        runtime=f"onnxruntime {found.versions['onnxruntime']} (CPU)",
+        runtime=f"onnxruntime {run.versions['onnxruntime']} (CPU)",
         checks=tuple(checks),
         attempts=pair.attempts,
-        not_verified=(_KERNELS, *common_limits(pair, found.longest)),
+        not_verified=(_KERNELS, *common_limits(pair, texts.longest)),
     )
 
 
@@ -79,12 +93,31 @@ _KERNELS = NotVerified(
 )
 
 
-def _padding_checks(rows: Mapping[str, Floats], limits: Thresholds) -> list[Check]:
-    """Texts in one batch must not spoil each other: scales found at run time are those of the whole batch."""
+_IN_BATCHES = "send texts one by one or of equal lengths, choose `scheme: int8_fine`, or set "
+
+
+def _embedding_checks(texts: ProofTexts, rows: Mapping[str, Floats], limits: Thresholds) -> list[Check]:
+    """Of single texts, and of batches: texts must not spoil each other by scales that are found for all of them."""
     found = compare_embeddings(rows["source"], rows["padded"])
-    hint = "send texts one by one or of equal lengths, choose `scheme: int8_fine`, or set prove.min_cosine"
-    detail = f"{found.texts} texts, in batches with padding"
+    hint, detail = f"{_IN_BATCHES}prove.min_cosine", f"{found.texts} texts, in batches with padding"
     return [
+        *embedding_checks(compare_embeddings(rows["source"], rows["artifact"]), limits),
         at_least("smallest cosine in a batch", found.min_cosine, limits.min_cosine, "", detail=detail, hint=hint),
         at_least("mean cosine in a batch", found.mean_cosine, limits.min_mean_cosine, "", detail=detail, hint=hint),
+    ]
+
+
+def _score_checks(texts: ProofTexts, rows: Mapping[str, Floats], limits: Thresholds) -> list[Check]:
+    """The same of scores of pairs."""
+    source, single, padded = (rows[name][:, 0] for name in _ROWS)
+    found = compare_scores(texts.pairs, source, padded)
+    hint, detail = f"{_IN_BATCHES}prove.max_score_error", f"{found.pairs} pairs, in batches with padding"
+    return [
+        *score_checks(compare_scores(texts.pairs, source, single), limits),
+        at_most(
+            "score error in a batch", found.error, limits.max_score_error, "of the spread", detail=detail, hint=hint
+        ),
+        at_least(
+            "same order in a batch", found.same_order, limits.min_same_order, "of documents", detail=detail, hint=hint
+        ),
     ]

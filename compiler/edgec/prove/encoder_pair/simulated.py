@@ -11,7 +11,14 @@ from pathlib import Path
 from edgec.events import Reporter
 from edgec.prove.checks import embedding_checks
 from edgec.prove.encoder import compare_embeddings
-from edgec.prove.encoder_pair.subject import SCRIPT, EncoderSubject, common_limits, embed, read_rows, size_check
+from edgec.prove.encoder_pair.subject import (
+    SOURCE_SCRIPT,
+    EncoderSubject,
+    common_limits,
+    embed_source,
+    read_rows,
+    size_check,
+)
 from edgec.prove.model import NotVerified, Proof
 from edgec.toolchain.environments import Environment
 
@@ -35,17 +42,17 @@ def prove_simulated(
     report: Reporter,
     *,
     memory_mib: int,
-    script: Path = SCRIPT,
+    script: Path = SOURCE_SCRIPT,
 ) -> Proof:
     """The proof. `scratch`: a folder. Raises ToolError when torch's process dies or answers something else."""
     log = subject.logs / _LOG
-    found = embed(
-        subject, environment, scratch, report,
-        model=None, names=("source",), memory_mib=memory_mib, script=script, log=log,
-    )  # fmt: skip
+    texts = subject.texts()
+    found, tokens = embed_source(
+        subject, texts, environment, scratch, report, memory_mib=memory_mib, log=log, script=script
+    )
     source = found.rows["source"]
     artifact = read_rows(subject.vectors, ("artifact",), texts=len(source), log=log)["artifact"]
-    checks = [found.tokens.check(), size_check("embedding size", artifact, subject.encoder)]
+    checks = [tokens.check(), size_check("embedding size", artifact, subject.encoder)]
     if all(check.passed for check in checks):
         agreed = embedding_checks(compare_embeddings(source, artifact), subject.limits)
         checks += [
@@ -57,7 +64,7 @@ def prove_simulated(
         in_place_of="RKNN on the NPU",
         checks=tuple(checks),
         attempts=subject.attempts,
-        not_verified=(*SIMULATED, *common_limits(subject, found.longest)),
+        not_verified=(*SIMULATED, *common_limits(subject, texts.longest)),
     )
 
 

@@ -1,23 +1,24 @@
 """An encoder that is proven, and what every proof of one asks: texts, the source in torch, what stays open.
 
-Rule: lines that the artifact was calibrated or chosen on prove nothing and are left out.
+Rule: source and artifact run in processes of their own, one after the other, each in a toolchain that has its runtime.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgec.errors import ToolError
 from edgec.events import Reporter
-from edgec.formats.onnx.encoder import Encoder, encoder_tokenizer, token_ids
+from edgec.formats.onnx.encoder import Encoder, encoder_tokenizer
+from edgec.formats.onnx.run import source_request
 from edgec.prove.corpus import corpus
-from edgec.prove.encoder import choose_texts
-from edgec.prove.held_out import built_in_text
+from edgec.prove.encoder_pair.texts import ProofTexts, proof_texts
 from edgec.prove.model import Attempt, Check, NotVerified
 from edgec.prove.thresholds import Thresholds, demanded
 from edgec.prove.tokens import TokenComparison, compare_tokens
@@ -26,7 +27,9 @@ from edgec.source.model import Checkpoint
 from edgec.toolchain.cores import usable_cores
 from edgec.toolchain.environments import Environment, run_json
 
-SCRIPT = Path(__file__).parent / "inside" / "embed.py"
+_INSIDE = Path(__file__).parent / "inside"
+SOURCE_SCRIPT = _INSIDE / "embed_source.py"
+ARTIFACT_SCRIPT = _INSIDE / "embed_artifact.py"
 _TIMEOUT_S = 1800
 # torch, transformers and onnxruntime beside copies of the weights; measured in docs/onnx.md.
 _FIXED_MIB = 700
@@ -60,77 +63,108 @@ class EncoderSubject:
         """What is demanded."""
         return demanded(self.scheme, self.settings)
 
+    def texts(self) -> ProofTexts:
+        """What it is proven on. Raises InputError for a text too short."""
+        return proof_texts(self.source.header.files, self.encoder, self.held_out_text, calibrated=self.calibrated)
+
 
 @dataclass(frozen=True)
 class Embedded:
-    """What the script found. `rows`: vectors by name; `longest`: tokens of the longest text; `tokens`: the tokenizer's
-    ids against transformers'."""
+    """What a script found. `rows`: vectors or scores by name; `answer`: the rest of it; `versions`: of its tools."""
 
     rows: Mapping[str, Floats]
-    longest: int
-    tokens: TokenComparison
+    answer: Mapping[str, Any]
     versions: Mapping[str, str]
 
 
 def proof_memory_mib(float_bytes: int) -> int:
-    """What the comparison needs."""
+    """What running the source in torch needs; the artifact runs afterwards, and needs less."""
     return _FIXED_MIB + (_COPIES * float_bytes >> 20)
 
 
-def proof_ids(
-    files: Mapping[str, bytes], encoder: Encoder, held_out_text: str | None, *, calibrated: frozenset[str]
-) -> list[list[int]]:
-    """Token ids of the texts that prove: held-out lines, less those calibrated on. Raises InputError: too few."""
-    whole = built_in_text() if held_out_text is None else held_out_text
-    text = "\n".join(line for line in whole.splitlines() if line.strip() not in calibrated)
-    return token_ids(files, choose_texts(text), encoder.context)
-
-
-def embed(
+def embed_source(
     subject: EncoderSubject,
+    texts: ProofTexts,
     environment: Environment,
     scratch: Path,
     report: Reporter,
     *,
-    model: Path | None,
-    names: Sequence[str],
     memory_mib: int,
-    script: Path,
     log: Path,
-) -> Embedded:
-    """Runs the source in torch, and an ONNX `model` in onnxruntime where one is given; `names`: of the vectors wanted.
+    script: Path = SOURCE_SCRIPT,
+) -> tuple[Embedded, TokenComparison]:
+    """The source in torch, and its tokenizer as transformers reads it against tokenizer.json.
 
-    `scratch`: a folder. Raises InputError for a text too short, ToolError when the process dies or answers something
-    else.
+    `scratch`: a folder. Raises ToolError when the process dies or answers something else.
     """
-    files, encoder = subject.source.header.files, subject.encoder
-    ids = proof_ids(files, encoder, subject.held_out_text, calibrated=subject.calibrated)
+    files = subject.source.header.files
     special = encoder_tokenizer(files).get_added_tokens_decoder()
     pieces = [piece.text for piece in corpus([special[i].content for i in sorted(special)])]
+    request = {**source_request(subject.source, subject.encoder), "corpus": pieces}
+    found = _embedded(
+        subject, texts, environment, scratch, report,
+        request=request, names=("source",), memory_mib=memory_mib, log=log, script=script,
+    )  # fmt: skip
+    try:
+        plain, complete = (dict(zip(pieces, found.answer[name], strict=True)) for name in ("plain", "complete"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise strange_answer(error, log) from error
+    tokens = compare_tokens(files["tokenizer.json"], plain.__getitem__, tokenize_complete=complete.__getitem__)
+    return found, tokens
+
+
+def embed_artifact(
+    subject: EncoderSubject,
+    texts: ProofTexts,
+    environment: Environment,
+    scratch: Path,
+    report: Reporter,
+    *,
+    model: Path,
+    memory_mib: int,
+    log: Path,
+    script: Path = ARTIFACT_SCRIPT,
+) -> Embedded:
+    """An ONNX file in onnxruntime: `artifact`, text by text, and `padded`, in batches. Raises ToolError as above."""
+    return _embedded(
+        subject, texts, environment, scratch, report,
+        request={"model": str(model.resolve()), "pad_id": subject.encoder.pad_id},
+        names=("artifact", "padded"), memory_mib=memory_mib, log=log, script=script,
+    )  # fmt: skip
+
+
+def _embedded(
+    subject: EncoderSubject,
+    texts: ProofTexts,
+    environment: Environment,
+    scratch: Path,
+    report: Reporter,
+    *,
+    request: Mapping[str, Any],
+    names: Sequence[str],
+    memory_mib: int,
+    log: Path,
+    script: Path,
+) -> Embedded:
     out = scratch / _EMBEDDINGS
-    request = {
-        "checkpoint": str(subject.source.root.resolve()),
-        "model": None if model is None else str(model.resolve()),
-        "texts": ids,
-        "pooling": encoder.pooling,
-        "pad_id": encoder.pad_id,
+    common = {
+        "texts": [asdict(text) for text in texts.tokens],
+        "pooling": subject.encoder.pooling,
         "threads": usable_cores(),
-        "corpus": pieces,
         "out": str(out.resolve()),
     }
     found = run_json(
-        environment, script, request, timeout_s=_TIMEOUT_S, log=log, memory_mib=memory_mib, env=_ENV, report=report
-    )
+        environment, script, {**request, **common}, timeout_s=_TIMEOUT_S, log=log, memory_mib=memory_mib, env=_ENV,
+        report=report,
+    )  # fmt: skip
     try:
-        rows = read_rows(out, names, texts=len(ids), log=log)
-        plain, complete = (dict(zip(pieces, found[name], strict=True)) for name in ("plain", "complete"))
+        rows = read_rows(out, names, texts=len(texts.tokens), log=log)
         versions = {str(name): str(version) for name, version in found["versions"].items()}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise strange_answer(error, log) from error
     finally:
         out.unlink(missing_ok=True)
-    tokens = compare_tokens(files["tokenizer.json"], plain.__getitem__, tokenize_complete=complete.__getitem__)
-    return Embedded(rows, max(map(len, ids)), tokens, versions)
+    return Embedded(rows, found, versions)
 
 
 def read_rows(path: Path, names: Sequence[str], *, texts: int, log: Path) -> dict[str, Floats]:
@@ -155,8 +189,8 @@ def strange_answer(error: Exception, log: Path) -> ToolError:
 def size_check(name: str, rows: Floats, encoder: Encoder) -> Check:
     """Whether vectors have as many elements as the encoder's."""
     hint = "build again without the cache: the file does not come from this source"
-    return Check(name=name, measured=rows.shape[1], threshold=encoder.width, relation="==", unit="elements",
-                 passed=rows.shape[1] == encoder.width, hint=hint)  # fmt: skip
+    return Check(name=name, measured=rows.shape[1], threshold=encoder.answer_width, relation="==", unit="elements",
+                 passed=rows.shape[1] == encoder.answer_width, hint=hint)  # fmt: skip
 
 
 def common_limits(subject: EncoderSubject, longest: int) -> tuple[NotVerified, ...]:

@@ -13,45 +13,7 @@ from edgec.formats.gguf.architectures.metadata import MetadataWriter
 from edgec.formats.gguf.architectures.rope import read_rope, require_whole, write_rope
 from edgec.formats.gguf.architectures.tensors import ROTARY_BUFFERS, TensorLedger
 from edgec.formats.gguf.model import MappedModel
-
-_DEFAULTS = {
-    "hidden_act": "silu",
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "layer_norm_eps": 1e-12,
-    "max_position_embeddings": 2048,
-    "num_attention_heads": 12,
-    "num_hidden_layers": 12,
-    "rope_theta": 1000.0,
-    "type_vocab_size": 2,
-    "vocab_size": 30528,
-}
-# transformers' key: the publisher's key.
-_PUBLISHER_KEYS = {
-    "hidden_size": "n_embd",
-    "intermediate_size": "n_inner",
-    "layer_norm_eps": "layer_norm_epsilon",
-    "num_attention_heads": "n_head",
-    "num_hidden_layers": "n_layer",
-    "rope_theta": "rotary_emb_base",
-    "type_vocab_size": "type_vocab_size",
-    "vocab_size": "vocab_size",
-}
-# What the publisher's code can do besides, and llama.cpp cannot.
-_FIXED: tuple[tuple[str, tuple[object, ...], str], ...] = (
-    ("activation_function", ("swiglu",), "llama.cpp computes SwiGLU here"),
-    ("causal", (False,), "llama.cpp's encoder looks both ways"),
-    ("prenorm", (False,), "llama.cpp norms after each part"),
-    ("parallel_block", (None, False), "llama.cpp runs attention before the MLP"),
-    ("use_rms_norm", (None, False), "llama.cpp uses layer norm"),
-    ("qkv_proj_bias", (False,), "llama.cpp's nomic-bert has no biases"),
-    ("mlp_fc1_bias", (False,), "llama.cpp's nomic-bert has no biases"),
-    ("mlp_fc2_bias", (False,), "llama.cpp's nomic-bert has no biases"),
-    ("rotary_emb_fraction", (1.0, 1), "llama.cpp rotates whole heads"),
-    ("rotary_emb_interleaved", (None, False), "llama.cpp rotates halves"),
-    ("rotary_emb_scale_base", (None,), "llama.cpp does not scale the rotation"),
-    ("rotary_scaling_factor", (None,), "llama.cpp does not stretch the rotation"),
-)
+from edgec.source.nomic_bert import DEFAULTS, FIXED, is_published, respelled
 
 
 def map_nomic_bert(request: Request) -> MappedModel:
@@ -75,17 +37,15 @@ def map_nomic_bert(request: Request) -> MappedModel:
 
 def _in_one_spelling(config: Config) -> Config:
     """The config with transformers' keys."""
-    if config.get("n_embd") is None:
-        return config.with_defaults(_DEFAULTS)
-    for key, allowed, why in _FIXED:
+    if not is_published(config.values):
+        return config.with_defaults(DEFAULTS)
+    for key, allowed, why in FIXED:
         config.require(key, allowed, why)
-    values = {new: config.get(old) for new, old in _PUBLISHER_KEYS.items() if config.get(old) is not None}
-    if "intermediate_size" not in values:
-        values["intermediate_size"] = 4 * config.integer("n_embd")
-    # The publisher's code stretches the rotation beyond this number of tokens; llama.cpp does not.
-    trained = config.optional_integer("max_trained_positions") or 2048
-    values["max_position_embeddings"] = min(config.integer("n_positions"), trained)
-    return Config(values, config.place, _DEFAULTS)
+    # A wrong one is told with its place, before it is computed with.
+    for key in ("n_embd", "n_positions"):
+        config.integer(key)
+    config.optional_integer("max_trained_positions")
+    return Config(respelled(config.values), config.place, DEFAULTS)
 
 
 def _read_dimensions(config: Config) -> EncoderDimensions:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
-import onnx
+import numpy as np
+from graph_file import strip, values
 
 
-def clean(model: Any) -> None:
-    """Takes out places in source code, the exporter's own version, and second copies of a tensor."""
+def clean(model: Any, folder: Path) -> None:
+    """Takes out places in source code, the exporter's own version, and second copies of a tensor.
+
+    `folder`: where weights that are not in the graph lie.
+    """
+    strip(model)
     graph = model.graph
-    for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
-        part.doc_string = ""
-        del part.metadata_props[:]
-    model.producer_version = model.producer_version.partition("+")[0]
     first: dict[tuple[Any, ...], str] = {}
     renamed: dict[str, str] = {}
     for tensor in list(graph.initializer):
-        digest = hashlib.sha256(onnx.numpy_helper.to_array(tensor).tobytes()).hexdigest()
+        digest = hashlib.sha256(np.ascontiguousarray(values(tensor, folder)).data).hexdigest()
         key = (tensor.data_type, tuple(tensor.dims), digest)
         if first.setdefault(key, tensor.name) != tensor.name:
             renamed[tensor.name] = first[key]

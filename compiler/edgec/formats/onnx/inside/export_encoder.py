@@ -1,4 +1,4 @@
-"""Runs in the toolchain `optimum`: an encoder's folder to one ONNX file, compared with torch before it counts.
+"""Runs in the toolchain `optimum`: an encoder's folder to one ONNX graph, compared with torch before it counts.
 
 Rule: what is left in the file depends on the weights alone: no paths, no names of this machine, no two copies of one
 tensor.
@@ -15,19 +15,20 @@ from typing import Any
 # At the end: nothing beside this file comes before the standard library.
 sys.path.append(str(Path(__file__).parent))
 
-import numpy as np
 import onnx
 import onnxruntime
 import torch
 import transformers
 from clean_graph import clean
+from graph_file import read, write
 from optimum.exporters.onnx import main_export
-
-_OUTPUT = "last_hidden_state"
+from random_texts import difference, random_texts
+from torch_model import load
 
 
 def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
-    """`checkpoint`, `scratch`: folders; `out`: the file to write; `opset`; `vocabulary`, `positions`, `threads`.
+    """`checkpoint`, `scratch`: folders; `out`: the file to write, `beside`: whether its weights go into another one;
+    `task`: Optimum's; `model_class`, `numbers`; `opset`; `vocabulary`, `positions`, `types`, `threads`.
 
     Answers inputs, outputs, opset, the largest difference to torch, and versions.
     """
@@ -40,7 +41,7 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
     main_export(
         request["checkpoint"],
         made,
-        task="feature-extraction",
+        task=request["task"],
         library_name="transformers",
         framework="pt",
         opset=int(request["opset"]),
@@ -50,44 +51,35 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
         device="cpu",
     )
     progress(1, 3, "steps", "writing the graph")
-    model = onnx.load(str(made / "model.onnx"))
-    clean(model)
-    onnx.checker.check_model(model)
+    model = read(made / "model.onnx")
+    clean(model, made)
     out = Path(request["out"])
-    out.write_bytes(model.SerializeToString(deterministic=True))
+    write(model, made, out, beside=request["beside"])
+    onnx.checker.check_model(str(out))
     progress(2, 3, "steps", "comparing with torch")
     inputs = [value.name for value in model.graph.input]
+    outputs = [value.name for value in model.graph.output]
     return {
         "inputs": inputs,
-        "outputs": [value.name for value in model.graph.output],
+        "outputs": outputs,
         "opset": next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")),
-        "max_difference": _difference(request, out, inputs),
+        "max_difference": _difference(request, out, inputs, outputs[0]),
         "versions": {m.__name__: m.__version__ for m in (torch, transformers, onnx, onnxruntime)},
     }
 
 
-def _difference(request: dict[str, Any], path: Path, inputs: list[str]) -> float:
-    """The largest difference to torch, relative to the largest value, on one long text and a batch with padding."""
-    model = transformers.AutoModel.from_pretrained(
-        request["checkpoint"], dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
-    ).eval()
+def _difference(request: dict[str, Any], path: Path, inputs: list[str], output: str) -> Any:
+    """The largest difference to torch. One model after the other: together they may be more than the memory."""
+    texts = [
+        {name: text[name] for name in inputs}
+        for text in random_texts(request["vocabulary"], request["positions"], types=request["types"] > 1)
+    ]
+    model = load(request)
+    with torch.inference_mode():
+        wanted = [model(**{n: torch.from_numpy(v) for n, v in text.items()})[output].numpy() for text in texts]
+    del model
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    random = np.random.default_rng(0)
-    found = 0.0
-    for rows, length, padding in ((1, min(96, request["positions"]), 0), (3, 17, 5)):
-        ids = random.integers(0, request["vocabulary"], (rows, length), dtype=np.int64)
-        mask = np.ones_like(ids)
-        if padding:
-            mask[1:, -padding:] = 0
-        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        given = {name: value for name, value in given.items() if name in inputs}
-        with torch.inference_mode():
-            wanted = model(**{name: torch.from_numpy(value) for name, value in given.items()})[_OUTPUT].numpy()
-        (got,) = session.run([_OUTPUT], given)
-        seen = mask.astype(bool)
-        if got.shape != wanted.shape or not np.isfinite(got).all():
-            raise SystemExit(
-                f"onnxruntime gives {got.shape}, or values that are not finite; torch gives {wanted.shape}"
-            )
-        found = max(found, float(np.abs(got - wanted)[seen].max() / np.abs(wanted)[seen].max()))
-    return found
+    return max(
+        difference(session.run([output], text)[0], expected, text["attention_mask"])
+        for text, expected in zip(texts, wanted, strict=True)
+    )
