@@ -33,6 +33,8 @@ COMPARE_SCRIPT = _INSIDE / "compare_graphs.py"
 SAMPLES_FOLDER = ".samples"
 _SCRATCH = ".graph-scratch"
 _TIMEOUT_S = 1800
+# A route that takes longer is told as failed, and the next is tried.
+_ROUTE_LIMIT_S = 600
 # Sizes of candidates that differ by less than this share count as equal: their weights are the same 8 bits.
 _SAME_SIZE = 0.05
 _FIXED_MIB = 400
@@ -97,7 +99,7 @@ def prepare_graph(
         request = {
             "model": str(model.resolve()),
             "out": str(made.resolve()),
-            "data": data,
+            "beside": data is not None,
             "shapes": {name: list(shape) for name, shape in shapes.items()},
             "raise_opset": quantizes,
             "threads": usable_cores(),
@@ -143,14 +145,15 @@ def quantize_graph(
             "model": str(model.resolve()),
             "scratch": str(scratch.resolve()),
             "file": layout.file,
-            "data": layout.data_file,
+            "beside": layout.data_file is not None,
             "routes": [asdict(route) for route in routes],
+            "route_limit_s": _ROUTE_LIMIT_S,
             "ranges": list(samples[::2] if has_choice else samples),
             "judged": list(samples[1::2] if has_choice else []),
             "threads": usable_cores(),
         }
         answer = run_json(
-            environment, script, request, timeout_s=_TIMEOUT_S * len(routes), log=log,
+            environment, script, request, timeout_s=_TIMEOUT_S + _ROUTE_LIMIT_S * len(routes), log=log,
             memory_mib=graph_memory_mib(graph), report=report,
         )  # fmt: skip
         with answer_of(script, log):
@@ -173,7 +176,7 @@ def choose_graph(tried: Sequence[Candidate], routes: Sequence[GraphRoute], deman
     if not good:
         raise demand.missed_by(
             tried, f"calibrate on more samples of the model's use, lower prove.min_cosine or prove.min_top1, or use "
-            f"`scheme: fp32`; the log is {log}",
+            f"`scheme: fp32`; the log is {log}", judged_on="the calibration samples",
         )  # fmt: skip
     smallest = min(c.size_bytes for c in good)
     fast = {route.name for route in routes if route.in_integers}
