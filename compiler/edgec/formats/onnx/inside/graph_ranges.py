@@ -28,11 +28,12 @@ METHODS = {
     "percentile": CalibrationMethod.Percentile,
     "entropy": CalibrationMethod.Entropy,
 }
-# onnxruntime's own 128 bins are as many as entropy merges them to, which leaves it no choice.
+# onnxruntime's own 128 bins are as many as entropy merges them to, which leaves it no choice;
+# its time grows with the square of them.
 _OPTIONS: dict[str, dict[str, Any]] = {
     "minmax": {},
     "percentile": {"symmetric": False},
-    "entropy": {"symmetric": False, "num_bins": 512},
+    "entropy": {"symmetric": False, "num_bins": 256},
 }
 # Activations of one sample lie in memory at once for a histogram: 512 MB.
 _MOST_IN_SAMPLE = 128 << 20

@@ -5,11 +5,9 @@ Rule: a route that fails is an answer, not an end; which candidate counts is dec
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +21,8 @@ from graph_file import data_file, read, size_bytes, values, write
 from graph_ranges import METHODS, Ranges
 from graph_run import Reference, compare
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import (
-    QuantFormat,
-    QuantType,
-    quantize_dynamic,
-    quantize_static,
-)
+from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
+from time_limit import TooLong, at_most
 
 _SHOWN_CHARS = 200
 _WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
@@ -56,38 +50,18 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
         path = scratch / route["name"] / request["file"]
         try:
             path.parent.mkdir()
-            with _at_most(request["route_limit_s"]):
+            with at_most(request["route_limit_s"]):
                 work.make(route, path)
                 entry: dict[str, Any] = {"name": route["name"], "size_bytes": size_bytes(path)}
                 if reference is not None:
                     sums, seconds = compare(reference, path, threads)
                     entry |= {"outputs": sums, "time_share": seconds / max(reference.seconds, 1e-9)}
-        except _TooLong:
+        except TooLong:
             entry = {"name": route["name"], "failed": f"took longer than {request['route_limit_s']} s"}
         except Exception as error:  # whatever a quantizer raises, the other routes go on
             entry = {"name": route["name"], "failed": f"{type(error).__name__}: {error}"[:_SHOWN_CHARS]}
         found.append(entry)
     return {"candidates": found, "versions": {m.__name__: m.__version__ for m in (onnx, onnxruntime, np)}}
-
-
-class _TooLong(BaseException):
-    """A route's time is over. Not an Exception: what a quantizer catches must not swallow it."""
-
-
-@contextlib.contextmanager
-def _at_most(seconds: int) -> Iterator[None]:
-    """Raises _TooLong between two steps of Python once the time is over; one run of a model ends first."""
-
-    def ring(_number: int, _frame: Any) -> None:
-        raise _TooLong
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 class _Work:
