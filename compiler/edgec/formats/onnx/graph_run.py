@@ -37,10 +37,13 @@ _TIMEOUT_S = 1800
 _ROUTE_LIMIT_S = 600
 # Sizes of candidates that differ by less than this share count as equal: their weights are the same 8 bits.
 _SAME_SIZE = 0.05
+# Python with onnxruntime alone took 75 MiB. Multiples of what goes in and out, measured on four nets of convolutions
+# (docs/onnx.md): a run took up to 43 times as much, histograms of all activations up to 172; for others an estimate.
 _FIXED_MIB = 400
 _COPIES = 5
-# Activations of all operators beside each other, as multiples of what goes in and out; measured in docs/onnx.md.
-_ACTIVATIONS = 40
+_RUN_ACTIVATIONS, _HELD_ACTIVATIONS = 40, 200
+# Where a sample has more, no histogram is tried: its activations, and a copy of the largest.
+_MOST_HELD_MIB = 1024
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,19 @@ class Compared:
 
 
 def graph_memory_mib(graph: UserGraph) -> int:
-    """What a run of the graph needs in the toolchain, its quantizer included."""
-    ports = sum(port.least_bytes for port in (*graph.inputs, *graph.outputs))
-    return _FIXED_MIB + (_COPIES * graph.float_bytes + _ACTIVATIONS * ports >> 20)
+    """What a run of the graph needs in the toolchain, beside that of another."""
+    return _FIXED_MIB + (_COPIES * graph.float_bytes + _RUN_ACTIVATIONS * _ports(graph) >> 20)
+
+
+def quantize_memory_mib(graph: UserGraph, routes: Sequence[GraphRoute]) -> int:
+    """What making candidates needs: histograms are made of all activations of a sample."""
+    histograms = any(route.method == "static" and route.ranges != "minmax" for route in routes)
+    held = min(_MOST_HELD_MIB, _HELD_ACTIVATIONS * _ports(graph) >> 20) if histograms else 0
+    return graph_memory_mib(graph) + held
+
+
+def _ports(graph: UserGraph) -> int:
+    return sum(port.least_bytes for port in (*graph.inputs, *graph.outputs))
 
 
 def write_samples(feeds: Iterable[Feed], folder: Path) -> dict[str, str]:
@@ -154,7 +167,7 @@ def quantize_graph(
         }
         answer = run_json(
             environment, script, request, timeout_s=_TIMEOUT_S + _ROUTE_LIMIT_S * len(routes), log=log,
-            memory_mib=graph_memory_mib(graph), report=report,
+            memory_mib=quantize_memory_mib(graph, routes), report=report,
         )  # fmt: skip
         with answer_of(script, log):
             tried = _candidates(answer["candidates"], routes)
