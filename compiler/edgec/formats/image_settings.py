@@ -14,7 +14,7 @@ from edgec.errors import InputError
 from edgec.recipe.inputs import ImageInput
 
 PREPROCESSOR = "preprocessor_config.json"
-# Of files that are images.
+# Of files that count as images.
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 Resample = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"]
