@@ -1,4 +1,4 @@
-"""The artifact for Rockchip's NPU: an encoder as one .rknn file.
+"""The artifact for Rockchip's NPU: an encoder, an image classifier or a graph of your own as one .rknn file.
 
 Rule: settings only; which routes a scheme tries is the format's business (`edgec.formats.rknn.routes`).
 """
@@ -16,7 +16,7 @@ RknnScheme = Literal["auto", "w8a8", "mixed", "fp16"]
 
 
 class RknnQuantize(Document):
-    """How an encoder is compiled for the NPU."""
+    """How a model is compiled for the NPU."""
 
     scheme: RknnScheme = Field(
         "auto",
@@ -26,11 +26,11 @@ class RknnQuantize(Document):
     )
     calibration: RelativePath | None = Field(
         None,
-        description="A UTF-8 text with one passage per line, or a folder of images for an image classifier, relative "
-        "to the recipe. All schemes but `fp16` need it.",
+        description="A UTF-8 text with one passage per line, a folder of images for an image classifier, or samples of "
+        "an .onnx file (images, .npy or .npz), relative to the recipe. All schemes but `fp16` need it.",
         examples=["calibration.txt"],
     )
-    max_lines: int = Field(64, ge=8, le=1024, description="Lines or images to run, evenly over them.")
+    max_lines: int = Field(64, ge=8, le=1024, description="Lines, images or samples to run, evenly over them.")
 
     @model_validator(mode="after")
     def _is_used(self) -> RknnQuantize:
