@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from edgec.build.context import StepContext
 from edgec.build.onnx_graph_steps import proving_samples, unchanged, with_images
 from edgec.build.proofs import commit_proof
 from edgec.build.rknn_steps import compiled_facts
+from edgec.formats.onnx.graph import Port
 from edgec.formats.onnx.graph_routes import GRAPH_FILE
 from edgec.formats.onnx.graph_run import TOOLCHAIN as RUNTIME
 from edgec.formats.onnx.graph_run import graph_memory_mib, write_samples
@@ -75,12 +79,16 @@ def _job(artifact: RknnGraphPlan, prepared: Result, calibration: list[str], prov
 
 def _facts(artifact: RknnGraphPlan, made: Compiled, calibrated: frozenset[str]) -> dict[str, Any]:
     facts = compiled_facts(made, artifact.layout)
-    interface = facts["interface"]
-    return {
-        **facts,
-        "calibrated": sorted(calibrated),
-        "interface": {**interface, "inputs": with_images(artifact, interface["inputs"])},
-    }
+    graph, found = artifact.graph, facts["interface"]
+    inputs, outputs = _typed(graph.inputs, found["inputs"]), _typed(graph.outputs, found["outputs"])
+    interface = {"inputs": with_images(artifact, inputs), "outputs": outputs}
+    return {**facts, "calibrated": sorted(calibrated), "interface": interface}
+
+
+def _typed(ports: Sequence[Port], found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Whole numbers stay what the graph has: of them the file says no type."""
+    whole = {port.name: port.dtype for port in ports if np.dtype(port.dtype).kind != "f"}
+    return [{**one, "type": whole.get(one["name"], one["type"])} for one in found]
 
 
 def run_rknn_graph_prove(context: StepContext, action: Action, work: Workspace) -> Result:

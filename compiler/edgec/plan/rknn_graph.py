@@ -38,7 +38,7 @@ _MIB = 2**20
 _FLOAT_BYTES = 4
 # Operations that take as much of the file beside the weights as one layer of an encoder; measured in docs/rknn.md.
 _LAYER_NODES = 8
-_INPUT_TYPES = ("float32",)
+_INPUT_TYPES = ("float32", "int64")
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,10 @@ class RknnQuantize(Document):
     def _is_used(self) -> RknnQuantize:
         runs = self.scheme != "fp16"
         if runs and self.calibration is None:
-            hint = "add `calibration:` with passages like the model's use, one per line; `fp16` needs none"
+            hint = (
+                "add `calibration:` like the model's use: passages, one per line, or a folder of images, or samples of "
+                "an .onnx file; `fp16` needs none"
+            )
             raise mistake(f"`{self.scheme}` runs the model on a text, and none is named", hint)
         if not runs and self.calibration is not None:
             hint = "remove `calibration`, or choose `auto`, `mixed` or `w8a8`"
@@ -47,7 +50,7 @@ class RknnQuantize(Document):
 
 
 class RknnArtifact(Document):
-    """A model for the NPU of an RK3588, with a fixed number of tokens: the recipe's `context`."""
+    """A model for the NPU of an RK3588, of fixed shapes: of a text model, the recipe's `context`."""
 
     format: Literal["rknn"] = Field(description="The kind of file to make.", examples=["rknn"])
     quantize: RknnQuantize = Field(description="How it is compiled.")
