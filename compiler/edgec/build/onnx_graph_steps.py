@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from edgec.formats.onnx.graph_run import (
 )
 from edgec.formats.samples import Feed, Samples
 from edgec.formats.tool_files import scratch_in
+from edgec.plan.graph_plan import GraphPlan
 from edgec.plan.model import Action
 from edgec.plan.onnx_graph import OnnxGraphPlan
 from edgec.plan.onnx_graph_actions import prepare_action
@@ -53,7 +54,7 @@ def run_graph_prepare(context: StepContext, action: Action, work: Workspace) -> 
 
 def run_graph_quantize(context: StepContext, action: Action, work: Workspace) -> Result:
     """Makes the artifact of the float32 graph: by the only route of its scheme, or by the best of several."""
-    artifact = next(a for a in context.plan.graphs if a.compile_action == action.name)
+    artifact = next(a for a in _planned(context) if a.compile_action == action.name)
     prepared, layout = context.result(prepare_action(artifact)), artifact.layout
     if not layout.routes:
         with explained(work.folder):
@@ -63,7 +64,7 @@ def run_graph_quantize(context: StepContext, action: Action, work: Workspace) ->
     with scratch_in(work.folder, _SAMPLES) as folder:
         written: dict[str, str] = {}
         if artifact.calibration is not None:
-            same = _unchanged(artifact.calibration, action.inputs["calibration"])
+            same = unchanged(artifact.calibration, action.inputs["calibration"])
             written = write_samples(same.each(artifact.calibration_indices), folder)
         chosen, tried = quantize_graph(
             context.environment(TOOLCHAIN), prepared.path(GRAPH_FILE), artifact.graph, layout, work.folder,
@@ -82,11 +83,7 @@ def _commit(
     calibrated: Sequence[str],
 ) -> Result:
     names = list(artifact.layout.files)
-    images = {one.name: asdict(one.image) for one in artifact.inputs if one.image is not None}
-    inputs = [
-        {**port, **({"image": images[port["name"]]} if port["name"] in images else {})}
-        for port in prepared.facts["interface"]["inputs"]
-    ]
+    inputs = with_images(artifact, prepared.facts["interface"]["inputs"])
     facts = {
         "files": names,
         "attempts": list(attempts),
@@ -96,7 +93,14 @@ def _commit(
     return work.commit(dict.fromkeys(names), facts)
 
 
-def _unchanged(samples: Samples, digest: str) -> Samples:
+def with_images(artifact: GraphPlan, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The inputs as a manifest tells them, with what must be done to an image."""
+    images = {one.name: asdict(one.image) for one in artifact.inputs if one.image is not None}
+    return [{**port, **({"image": images[port["name"]]} if port["name"] in images else {})} for port in inputs]
+
+
+def unchanged(samples: Samples, digest: str) -> Samples:
+    """The samples. Raises InputError when they are others than were planned."""
     if samples.digest != digest:
         raise file_changed(samples.path)
     return samples
@@ -104,10 +108,10 @@ def _unchanged(samples: Samples, digest: str) -> Samples:
 
 def run_graph_prove(context: StepContext, action: Action, work: Workspace) -> Result:
     """Proves an artifact against the user's file. Raises ProofError, storing nothing, on a miss."""
-    artifact = next(a for a in context.plan.graphs if a.prove_action == action.name)
+    artifact = next(a for a in _planned(context) if a.prove_action == action.name)
     compiled = context.result(artifact.compile_action)
     with scratch_in(work.folder, _SAMPLES) as folder, context.weights_unchanged():
-        samples, dropped = _proving(context, artifact, action, folder, frozenset(compiled.facts["calibrated"]))
+        samples, dropped = proving_samples(context, artifact, action, folder, frozenset(compiled.facts["calibrated"]))
         subject = GraphSubject(
             name=artifact.name,
             model=compiled.path(artifact.layout.file),
@@ -127,13 +131,13 @@ def run_graph_prove(context: StepContext, action: Action, work: Workspace) -> Re
     return commit_proof(work, proof)
 
 
-def _proving(
-    context: StepContext, artifact: OnnxGraphPlan, action: Action, folder: Path, calibrated: frozenset[str]
+def proving_samples(
+    context: StepContext, artifact: GraphPlan, action: Action, folder: Path, calibrated: frozenset[str]
 ) -> tuple[list[str], int]:
     """Files of the samples that prove, and how many were left out. Raises InputError when too few are left."""
     if artifact.held_out is None:
         return list(write_samples(_by_chance(artifact), folder)), 0
-    held_out = _unchanged(artifact.held_out, action.inputs["held_out"])
+    held_out = unchanged(artifact.held_out, action.inputs["held_out"])
     written = write_samples(held_out.each(artifact.held_out_indices), folder)
     left = [path for path, digest in written.items() if digest not in calibrated]
     dropped = len(written) - len(left)
@@ -148,7 +152,7 @@ def _proving(
     return left, dropped
 
 
-def _by_chance(artifact: OnnxGraphPlan) -> list[Feed]:
+def _by_chance(artifact: GraphPlan) -> list[Feed]:
     random = np.random.default_rng(0)
     return [{one.name: _drawn(random, one.dtype, one.shape) for one in artifact.inputs} for _ in range(_BY_CHANCE)]
 
@@ -159,3 +163,7 @@ def _drawn(random: np.random.Generator, dtype: str, shape: Sequence[int | str]) 
     # Whole numbers are often indices: 0 and 1 are in every table.
     values = random.standard_normal(sizes) if kind.kind == "f" else random.integers(0, 2, sizes)
     return np.asarray(values, kind)
+
+
+def _planned(context: StepContext) -> list[OnnxGraphPlan]:
+    return [a for a in context.plan.graphs if isinstance(a, OnnxGraphPlan)]

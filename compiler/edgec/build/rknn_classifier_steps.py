@@ -40,7 +40,11 @@ def run_rknn_classifier_build(context: StepContext, action: Action, work: Worksp
             context.result(EXPORT_ACTION).path(MODEL_FILE),
             RknnJob(
                 script=ARRAYS_SCRIPT,
-                request={"shapes": {INPUT: list(artifact.classifier.shape)}, **_samples(artifact, samples)},
+                request={
+                    "shapes": {INPUT: list(artifact.classifier.shape)},
+                    "by_channel": False,
+                    **_samples(artifact, samples),
+                },
                 inputs={INPUT: artifact.classifier.shape},
                 outputs=((1, len(artifact.classifier.labels)),),
                 results="outputs",

@@ -24,6 +24,7 @@ from edgec.build.onnx_graph_steps import run_graph_prepare, run_graph_prove, run
 from edgec.build.onnx_steps import run_onnx_export, run_onnx_prove, run_onnx_quantize
 from edgec.build.rkllm_steps import run_rkllm_build, run_rkllm_prove
 from edgec.build.rknn_classifier_steps import run_rknn_classifier_build, run_rknn_classifier_prove
+from edgec.build.rknn_graph_steps import run_rknn_graph_build, run_rknn_graph_prove
 from edgec.build.rknn_steps import run_rknn_build, run_rknn_prove
 from edgec.build.runtime_step import run_runtime
 from edgec.build.wheels_step import run_wheels
@@ -60,6 +61,8 @@ STEPS: Mapping[str, Step] = {
     "rknn_build": run_rknn_build,
     "rknn_classifier_build": run_rknn_classifier_build,
     "rknn_classifier_prove": run_rknn_classifier_prove,
+    "rknn_graph_build": run_rknn_graph_build,
+    "rknn_graph_prove": run_rknn_graph_prove,
     "rknn_prove": run_rknn_prove,
     "runtime": run_runtime,
     "wheels": run_wheels,

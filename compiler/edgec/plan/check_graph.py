@@ -39,9 +39,9 @@ def graph_mistakes(loaded: LoadedRecipe) -> Iterator[GraphMistake]:
             yield GraphMistake(("source", "inputs"), "only an .onnx file has inputs to describe", hint)
         return
     for number, artifact in enumerate(recipe.artifacts):
-        if artifact.format != "onnx":
+        if artifact.format not in ("onnx", "rknn"):
             message = f"an .onnx file does not become a `{artifact.format}`"
-            yield GraphMistake(("artifacts", number, "format"), message, "set `format: onnx`")
+            yield GraphMistake(("artifacts", number, "format"), message, "set `format: onnx` or `rknn`")
     for at in _OF_TEXTS:
         if loaded.span(*at) is not None:
             yield GraphMistake(at, f"`{'.'.join(map(str, at))}` means nothing for an .onnx file", "remove it")

@@ -27,6 +27,8 @@ from edgec.plan.rknn import RknnPlan, plan_rknn
 from edgec.plan.rknn_actions import add_rknn
 from edgec.plan.rknn_classifier import RknnClassifierPlan, plan_rknn_classifier
 from edgec.plan.rknn_classifier_actions import add_rknn_classifier
+from edgec.plan.rknn_graph import RknnGraphPlan, plan_rknn_graph
+from edgec.plan.rknn_graph_actions import add_rknn_graph
 from edgec.recipe.load import LoadedRecipe
 from edgec.recipe.model import GgufArtifact
 from edgec.recipe.onnx import OnnxArtifact
@@ -41,6 +43,8 @@ _OnnxKinds = OnnxPlan | OnnxDecoderPlan | OnnxClassifierPlan | OnnxGraphPlan
 def plan_artifact(loaded: LoadedRecipe, target: Target, header: CheckpointHeader, index: int) -> Planned:
     """Plans the recipe's artifact number `index`. Raises InputError for a model that its format does not take."""
     artifact = loaded.recipe.artifacts[index]
+    if header.graph is not None and isinstance(artifact, RknnArtifact):
+        return plan_rknn_graph(loaded, target, header, artifact, index)
     if header.graph is not None:
         return plan_onnx_graph(loaded, target, header, artifact, index)
     match artifact:
@@ -77,6 +81,8 @@ def add_artifact(graph: ActionGraph, artifact: Planned) -> str:
             return add_rknn(graph, artifact)
         case RknnClassifierPlan():
             return add_rknn_classifier(graph, artifact)
+        case RknnGraphPlan():
+            return add_rknn_graph(graph, artifact)
         case RkllmPlan():
             return add_rkllm(graph, artifact)
         case EnginePlan():

@@ -12,14 +12,14 @@ ActionKind = Literal[
     "fetch", "reference", "imatrix", "compile", "quantize", "ranges", "export", "checkpoint", "prove", "compare",
     "onnx_export", "onnx_quantize", "onnx_prove", "onnx_decoder", "onnx_decoder_prove", "graph_prepare",
     "graph_quantize", "graph_prove", "classifier_export", "classifier_quantize", "classifier_prove", "rknn_build",
-    "rknn_prove", "rknn_classifier_build", "rknn_classifier_prove", "rkllm_build", "rkllm_prove", "emulate", "wheels",
-    "runtime", "bundle",
+    "rknn_prove", "rknn_classifier_build", "rknn_classifier_prove", "rknn_graph_build", "rknn_graph_prove",
+    "rkllm_build", "rkllm_prove", "emulate", "wheels", "runtime", "bundle",
 ]  # fmt: skip
 # Kinds whose result is a proof: on the artifact's own runtime, or of its bytes in another framework.
 PROOFS: frozenset[ActionKind] = frozenset(
     {
         "prove", "compare", "onnx_prove", "onnx_decoder_prove", "graph_prove", "classifier_prove", "rknn_prove",
-        "rknn_classifier_prove", "rkllm_prove", "emulate",
+        "rknn_classifier_prove", "rknn_graph_prove", "rkllm_prove", "emulate",
     }
 )  # fmt: skip
 

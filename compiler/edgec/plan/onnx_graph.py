@@ -5,7 +5,7 @@ Rule: what the graph leaves open and a step needs is asked for at its line in th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,11 @@ from edgec.errors import Diagnostic, InputError
 from edgec.formats.image_settings import input_settings
 from edgec.formats.onnx.graph import Port, UserGraph, read_graph, with_shapes
 from edgec.formats.onnx.graph_routes import GraphLayout, graph_layout
-from edgec.formats.samples import SampleInput, Samples, evenly, open_samples
-from edgec.plan.artifact import ModelFacts, PlannedArtifact, artifact_name
+from edgec.formats.samples import SampleInput, Samples, open_samples
+from edgec.plan.artifact import artifact_name
+from edgec.plan.encoder import EncoderArtifact, runtime_of
 from edgec.plan.fit import verdict_of
+from edgec.plan.graph_plan import GraphPlan
 from edgec.plan.model import ArtifactPlan, Fit, MemoryItem
 from edgec.plan.placed import placed_at
 from edgec.recipe.load import LoadedRecipe
@@ -25,7 +27,6 @@ from edgec.source.model import CheckpointHeader, GraphFile
 from edgec.source.onnx_graph import FLOAT
 from edgec.target.model import Runtime, Target
 
-MAX_HELD_OUT = 64
 _MIN_CALIBRATION, _MIN_HELD_OUT = 8, 4
 _MIB = 2**20
 # An estimate of the activations that onnxruntime holds at once, as a multiple of what goes in and out.
@@ -35,42 +36,16 @@ _NAME_CHARS = 24
 
 
 @dataclass(frozen=True)
-class OnnxGraphPlan(PlannedArtifact):
-    """A user's graph to be quantized. `shapes`: what the recipe fixes, by input; samples are None where none are named.
-
-    `calibration`, `held_out`: which of the samples are taken.
-    """
+class OnnxGraphPlan(GraphPlan):
+    """A user's graph to be quantized for onnxruntime."""
 
     settings: OnnxArtifact
-    graph: UserGraph
     layout: GraphLayout
-    inputs: tuple[SampleInput, ...]
-    shapes: Mapping[str, tuple[int, ...]]
-    calibration: Samples | None
-    held_out: Samples | None
 
     @property
-    def facts(self) -> ModelFacts:
-        """A graph has no context, no vocabulary and no pooling."""
-        return ModelFacts(
-            title="", architecture="onnx", kind="graph", trained_context=0, embedding_length=0, vocabulary=0,
-            pooling=None, chat_template=None,
-        )  # fmt: skip
-
-    @property
-    def source_bytes(self) -> int:
-        """Bytes of all tensors of the user's file."""
-        return self.graph.float_bytes
-
-    @property
-    def calibration_indices(self) -> tuple[int, ...]:
-        """Which calibration samples are run."""
-        return () if self.calibration is None else evenly(len(self.calibration), self.settings.quantize.max_lines)
-
-    @property
-    def held_out_indices(self) -> tuple[int, ...]:
-        """Which samples prove."""
-        return () if self.held_out is None else evenly(len(self.held_out), MAX_HELD_OUT)
+    def quantizes(self) -> bool:
+        """Whether tools that need a recent opset change the graph."""
+        return bool(self.layout.routes)
 
 
 def plan_onnx_graph(
@@ -78,7 +53,7 @@ def plan_onnx_graph(
 ) -> OnnxGraphPlan:
     """Plans the recipe's artifact number `index`. Raises InputError for what cannot be run, quantized or proven."""
     if header.graph is None or not isinstance(artifact, OnnxArtifact):
-        hint = "set `format: onnx`"
+        hint = "set `format: onnx` or `rknn`"
         span = loaded.span("artifacts", index, "format")
         raise InputError(Diagnostic(f"an .onnx file does not become a `{artifact.format}`", hint, span))
     graph, shapes = planned_graph(loaded, header.graph, sum(f.size_bytes for f in header.identity.files))
@@ -86,11 +61,12 @@ def plan_onnx_graph(
         _refuse_scheme(graph, artifact.quantize.scheme)
     inputs = sample_inputs(loaded, graph)
     layout = graph_layout(graph, artifact.quantize.scheme)
-    calibration, held_out = _calibration(loaded, artifact, index, inputs), _held_out(loaded, artifact, index, inputs)
+    calibration = calibration_samples(loaded, artifact, index, inputs)
+    held_out = held_out_samples(loaded, artifact, index, inputs)
     return OnnxGraphPlan(
         name=artifact_name(artifact),
         summary=_summary(target, artifact, graph, layout),
-        numbers=_numbers(loaded, artifact, calibration),
+        numbers=graph_numbers(loaded, artifact, calibration),
         settings=artifact,
         graph=graph,
         layout=layout,
@@ -195,9 +171,10 @@ def _refuse_scheme(graph: UserGraph, scheme: str) -> None:
         )
 
 
-def _calibration(
-    loaded: LoadedRecipe, artifact: OnnxArtifact, index: int, inputs: tuple[SampleInput, ...]
+def calibration_samples(
+    loaded: LoadedRecipe, artifact: EncoderArtifact, index: int, inputs: tuple[SampleInput, ...]
 ) -> Samples | None:
+    """The samples that calibrate. Raises InputError, at the recipe's line: too few, or none that suit the inputs."""
     calibration = artifact.quantize.calibration
     if calibration is None:
         return None
@@ -209,9 +186,10 @@ def _calibration(
     return found
 
 
-def _held_out(
-    loaded: LoadedRecipe, artifact: OnnxArtifact, index: int, inputs: tuple[SampleInput, ...]
+def held_out_samples(
+    loaded: LoadedRecipe, artifact: EncoderArtifact, index: int, inputs: tuple[SampleInput, ...]
 ) -> Samples | None:
+    """The samples that prove. Raises InputError, at the recipe's line: too few, or none that suit the inputs."""
     held_out = loaded.recipe.prove.held_out
     if held_out is None:
         if artifact.quantize.scheme != "fp32":
@@ -229,7 +207,8 @@ def _held_out(
     return found
 
 
-def _numbers(loaded: LoadedRecipe, artifact: OnnxArtifact, calibration: Samples | None) -> dict[str, Any]:
+def graph_numbers(loaded: LoadedRecipe, artifact: EncoderArtifact, calibration: Samples | None) -> dict[str, Any]:
+    """All in the recipe that decides what the artifact computes, its samples by their content."""
     data = artifact.model_dump(mode="json")
     if calibration is not None:
         data["quantize"]["calibration"] = calibration.digest
@@ -238,28 +217,32 @@ def _numbers(loaded: LoadedRecipe, artifact: OnnxArtifact, calibration: Samples 
 
 
 def _summary(target: Target, artifact: OnnxArtifact, graph: UserGraph, layout: GraphLayout) -> ArtifactPlan:
-    scheme = artifact.quantize.scheme
-    runtime = next(r for r in target.runtimes.values() if artifact.format in r.formats and scheme in r.schemes)
+    runtime = runtime_of(target, artifact)
+    held = MemoryItem("weights, in the heap", layout.size_bytes * runtime.load_copies / _MIB, "read from the file")
+    notes = graph_notes(graph)
+    if len(layout.routes) > 1:
+        notes = (*notes, f"{len(layout.routes)} routes are tried; the size is that of the largest")
     return ArtifactPlan(
         name=artifact_name(artifact),
         format=artifact.format,
-        scheme=scheme,
+        scheme=artifact.quantize.scheme,
         context=0,
         output_bytes=layout.size_bytes,
         files=layout.files,
         bytes_by_type=layout.bytes_by_type,
-        fit=_fit(target, runtime, graph, layout),
+        fit=graph_fit(target, runtime, graph, held),
         speeds=(),
-        notes=_notes(graph, layout),
+        notes=notes,
         is_exact=False,
     )
 
 
-def _fit(target: Target, runtime: Runtime, graph: UserGraph, layout: GraphLayout) -> Fit:
+def graph_fit(target: Target, runtime: Runtime, graph: UserGraph, weights: MemoryItem) -> Fit:
+    """What running the graph takes of the target's memory. `weights`: as the runtime holds them."""
     ports = sum(port.least_bytes for port in (*graph.inputs, *graph.outputs))
     source = runtime.constant_provenance
     items = (
-        MemoryItem("weights, in the heap", layout.size_bytes * runtime.load_copies / _MIB, "read from the file"),
+        weights,
         MemoryItem("activations", _ACTIVATIONS * ports / _MIB,
                    f"estimate: {_ACTIVATIONS} times the inputs and outputs of {ports / _MIB:.1f} MiB"),
         MemoryItem("runtime", float(runtime.constant_mib), f"{source.kind}: {source.note or source.source}"),
@@ -270,7 +253,8 @@ def _fit(target: Target, runtime: Runtime, graph: UserGraph, layout: GraphLayout
     return Fit(verdict, items, needed, available, advice, target.memory.total_mib, target.memory.os_reserve_mib)
 
 
-def _notes(graph: UserGraph, layout: GraphLayout) -> tuple[str, ...]:
+def graph_notes(graph: UserGraph) -> tuple[str, ...]:
+    """What the graph is, for people."""
     most = sorted(graph.operators.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN_OPERATORS]
     told = ", ".join(f"{count} {op}" for op, count in most)
     more = f" and {len(graph.operators) - len(most)} more kinds" if len(graph.operators) > len(most) else ""
@@ -278,6 +262,4 @@ def _notes(graph: UserGraph, layout: GraphLayout) -> tuple[str, ...]:
     notes = [f"{graph.file}: opset {graph.opset}{by}, {graph.nodes} operations: {told}{more}"]
     for what, ports in (("input", graph.inputs), ("output", graph.outputs)):
         notes += [f"{what} {port.name}: {port.dtype} {shape_text(port.shape)}" for port in ports]
-    if len(layout.routes) > 1:
-        notes.append(f"{len(layout.routes)} routes are tried; the size is that of the largest")
     return tuple(notes)

@@ -7,6 +7,7 @@ from typing import Any
 
 from edgec.formats.onnx.graph_run import TOOLCHAIN, graph_memory_mib, quantize_memory_mib
 from edgec.plan.graph import STREAMING_MIB, ActionGraph, Draft
+from edgec.plan.graph_plan import GraphPlan
 from edgec.plan.model import Cost
 from edgec.plan.onnx_graph import OnnxGraphPlan
 from edgec.prove.graph_pair.pair import graph_limits
@@ -15,21 +16,22 @@ from edgec.prove.graph_pair.pair import graph_limits
 _QUANTIZABLE_OPSET = 13
 
 
-def prepare_action(artifact: OnnxGraphPlan) -> str:
+def prepare_action(artifact: GraphPlan) -> str:
     """The action whose result is the float32 graph; artifacts of one recipe share it, but for what old opsets need."""
     return "prepare graph, opset 13" if _raises_opset(artifact) else "prepare graph"
 
 
 def add_onnx_graph(graph: ActionGraph, artifact: OnnxGraphPlan) -> str:
     """Adds the actions of one artifact; returns the key of its proof."""
-    return _prove(graph, artifact, _quantize(graph, artifact, _prepare(graph, artifact)))
+    return _prove(graph, artifact, _quantize(graph, artifact, add_preparation(graph, artifact)))
 
 
-def _raises_opset(artifact: OnnxGraphPlan) -> bool:
-    return bool(artifact.layout.routes) and artifact.graph.opset < _QUANTIZABLE_OPSET
+def _raises_opset(artifact: GraphPlan) -> bool:
+    return artifact.quantizes and artifact.graph.opset < _QUANTIZABLE_OPSET
 
 
-def _prepare(graph: ActionGraph, artifact: OnnxGraphPlan) -> str:
+def add_preparation(graph: ActionGraph, artifact: GraphPlan) -> str:
+    """Adds the action that checks the graph and fixes its inputs; returns its key."""
     size = artifact.graph.file_bytes
     fixed = ", ".join(artifact.shapes)
     return graph.add(
@@ -61,7 +63,7 @@ def _quantize(graph: ActionGraph, artifact: OnnxGraphPlan, prepared: str) -> str
     if artifact.calibration is not None:
         inputs["calibration"] = artifact.calibration.digest
         taken = artifact.calibration_indices
-        settings |= {"samples": list(taken), "inputs": _inputs(artifact)}
+        settings |= {"samples": list(taken), "inputs": told_inputs(artifact)}
         reason += f", on {len(taken)} samples of {artifact.settings.quantize.calibration}"
     if len(layout.routes) > 1:
         settings["demand"] = asdict(graph_limits(artifact.scheme, graph.loaded.recipe.prove))
@@ -85,7 +87,7 @@ def _quantize(graph: ActionGraph, artifact: OnnxGraphPlan, prepared: str) -> str
     )
 
 
-def _inputs(artifact: OnnxGraphPlan) -> list[dict[str, Any]]:
+def told_inputs(artifact: GraphPlan) -> list[dict[str, Any]]:
     """What becomes of a sample before the model sees it."""
     return [{**asdict(one), "shape": list(one.shape)} for one in artifact.inputs]
 
@@ -102,7 +104,7 @@ def _prove(graph: ActionGraph, artifact: OnnxGraphPlan, compiled: str) -> str:
             settings={
                 "limits": asdict(graph_limits(artifact.scheme, prove)),
                 "samples": list(artifact.held_out_indices),
-                "inputs": _inputs(artifact),
+                "inputs": told_inputs(artifact),
             },
             inputs=inputs,
             needs=(artifact.compile_action,),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from edgec.deploy.model import Emitted
 from edgec.plan.engine_model import EnginePlan
 from edgec.plan.gguf import GgufPlan
+from edgec.plan.graph_plan import GraphPlan
 from edgec.plan.model import PROOFS, Action, DiskNeed
 from edgec.plan.onnx import OnnxPlan
 from edgec.plan.onnx_classifier import OnnxClassifierPlan
@@ -17,6 +18,7 @@ from edgec.plan.origin import PlannedSource, Signer
 from edgec.plan.rkllm import RkllmPlan
 from edgec.plan.rknn import RknnPlan
 from edgec.plan.rknn_classifier import RknnClassifierPlan
+from edgec.plan.rknn_graph import RknnGraphPlan
 from edgec.recipe.load import LoadedRecipe
 from edgec.target.model import Target
 
@@ -29,6 +31,7 @@ Planned = (
     | OnnxGraphPlan
     | RknnPlan
     | RknnClassifierPlan
+    | RknnGraphPlan
     | RkllmPlan
     | EnginePlan
 )
@@ -92,9 +95,9 @@ class Plan:
         return tuple(a for a in self.artifacts if isinstance(a, OnnxPlan))
 
     @property
-    def graphs(self) -> tuple[OnnxGraphPlan, ...]:
-        """The artifacts made of a user's own graph."""
-        return tuple(a for a in self.artifacts if isinstance(a, OnnxGraphPlan))
+    def graphs(self) -> tuple[GraphPlan, ...]:
+        """The artifacts made of a user's own graph, of all formats."""
+        return tuple(a for a in self.artifacts if isinstance(a, GraphPlan))
 
     @property
     def rknn(self) -> tuple[RknnPlan, ...]:

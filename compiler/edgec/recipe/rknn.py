@@ -1,4 +1,4 @@
-"""The artifact for Rockchip's NPU: an encoder as one .rknn file.
+"""The artifact for Rockchip's NPU: an encoder, an image classifier or a graph of your own as one .rknn file.
 
 Rule: settings only; which routes a scheme tries is the format's business (`edgec.formats.rknn.routes`).
 """
@@ -16,7 +16,7 @@ RknnScheme = Literal["auto", "w8a8", "mixed", "fp16"]
 
 
 class RknnQuantize(Document):
-    """How an encoder is compiled for the NPU."""
+    """How a model is compiled for the NPU."""
 
     scheme: RknnScheme = Field(
         "auto",
@@ -26,17 +26,20 @@ class RknnQuantize(Document):
     )
     calibration: RelativePath | None = Field(
         None,
-        description="A UTF-8 text with one passage per line, or a folder of images for an image classifier, relative "
-        "to the recipe. All schemes but `fp16` need it.",
+        description="A UTF-8 text with one passage per line, a folder of images for an image classifier, or samples of "
+        "an .onnx file (images, .npy or .npz), relative to the recipe. All schemes but `fp16` need it.",
         examples=["calibration.txt"],
     )
-    max_lines: int = Field(64, ge=8, le=1024, description="Lines or images to run, evenly over them.")
+    max_lines: int = Field(64, ge=8, le=1024, description="Lines, images or samples to run, evenly over them.")
 
     @model_validator(mode="after")
     def _is_used(self) -> RknnQuantize:
         runs = self.scheme != "fp16"
         if runs and self.calibration is None:
-            hint = "add `calibration:` with passages like the model's use, one per line; `fp16` needs none"
+            hint = (
+                "add `calibration:` like the model's use: passages, one per line, or a folder of images, or samples of "
+                "an .onnx file; `fp16` needs none"
+            )
             raise mistake(f"`{self.scheme}` runs the model on a text, and none is named", hint)
         if not runs and self.calibration is not None:
             hint = "remove `calibration`, or choose `auto`, `mixed` or `w8a8`"
@@ -47,7 +50,7 @@ class RknnQuantize(Document):
 
 
 class RknnArtifact(Document):
-    """A model for the NPU of an RK3588, with a fixed number of tokens: the recipe's `context`."""
+    """A model for the NPU of an RK3588, of fixed shapes: of a text model, the recipe's `context`."""
 
     format: Literal["rknn"] = Field(description="The kind of file to make.", examples=["rknn"])
     quantize: RknnQuantize = Field(description="How it is compiled.")

@@ -15,6 +15,7 @@ from typing import Any
 from edgec.errors import ToolError
 from edgec.events import Note, Reporter
 from edgec.formats.candidates import Candidate, Demand
+from edgec.formats.onnx.agreement import agreement_of
 from edgec.formats.rknn.layout import RknnLayout
 from edgec.formats.rknn.rknn_file import RknnFile, read_rknn
 from edgec.formats.rknn.routes import Route
@@ -203,14 +204,25 @@ def _candidate(
             hint=f"the whole output is in {log}",
         )
     try:
-        names = ("mean_cosine", "min_cosine", "first")
-        mean, smallest, first = (float(answer[n]) if n in answer else None for n in names)
+        mean, smallest, first = _judged(answer)
         dict(answer["versions"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ToolError.of(
             f"{job.script.name} gave an answer of another form: {error!r}", hint=f"the whole output is in {log}"
         ) from error
     return Candidate(route.name, route.title, made.stat().st_size, mean, smallest, first=first), file
+
+
+def _judged(answer: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
+    """Mean and smallest cosine and the share of same first choices, None where nothing was judged."""
+    if "sums" in answer:
+        found = agreement_of(answer["sums"])
+        if found.failure is not None:
+            raise ToolError.of(found.failure, hint="choose another scheme")
+        return found.mean_cosine, found.min_cosine, found.first
+    names = ("mean_cosine", "min_cosine", "first")
+    mean, smallest, first = (float(answer[n]) if n in answer else None for n in names)
+    return mean, smallest, first
 
 
 def _told(tensors: Iterable[tuple[str, Sequence[int]]]) -> str:

@@ -21,7 +21,8 @@ from edgec.recipe.model import Prove
 from edgec.toolchain.environments import Environment
 
 _LOG = "graph-proof.log"
-_MIN_FIRST, _MIN_FIRST_FLOAT = 0.95, 0.999
+# In 8 bits, and in floats by their scheme.
+_MIN_FIRST, _MIN_FIRST_FLOAT = 0.95, {"fp32": 0.999, "fp16": 0.98}
 _FINER = "choose `scheme: auto` or `int8_fine`, calibrate on more samples of the model's use, or set prove.min_cosine"
 _BROKEN = "the graph gives what the source does not: choose another scheme; the log of the build has more"
 
@@ -46,7 +47,7 @@ class GraphSubject:
 def graph_limits(scheme: str, settings: Prove) -> Demand:
     """What is demanded of an artifact in `scheme`."""
     limits = demanded(scheme, settings)
-    default = _MIN_FIRST_FLOAT if scheme == "fp32" else _MIN_FIRST
+    default = _MIN_FIRST_FLOAT.get(scheme, _MIN_FIRST)
     return Demand(
         limits.min_mean_cosine, limits.min_cosine, first=default if settings.min_top1 is None else settings.min_top1
     )
@@ -63,38 +64,39 @@ def prove_graph(
     return Proof(
         artifact=subject.name,
         runtime=f"onnxruntime {compared.runtime} (CPU)",
-        checks=tuple(_checks(compared, graph_limits(subject.scheme, subject.settings))),
+        checks=tuple(graph_checks(compared, graph_limits(subject.scheme, subject.settings), _FINER)),
         attempts=subject.attempts,
         not_verified=tuple(_limits(subject, compared)),
     )
 
 
-def _checks(compared: Compared, limits: Demand) -> Iterator[Check]:
+def graph_checks(compared: Compared, limits: Demand, finer: str) -> Iterator[Check]:
+    """Each output beside the source's. `finer`: what to do about a miss."""
     outputs = compared.agreement.outputs
     yield at_most("outputs not finite, or of another shape", sum(o.broken for o in outputs), 0, "samples", hint=_BROKEN)
     hint = "the source ignores its inputs, or all samples are the same: give different ones in prove.held_out"
     yield at_least("different answers of the source", compared.different, 2, "", hint=hint)
     for output in outputs:
-        yield from _output_checks(output, limits, f" of {output.name}" if len(outputs) > 1 else "")
+        yield from _output_checks(output, limits, finer, f" of {output.name}" if len(outputs) > 1 else "")
     first, equal = compared.agreement.first, compared.agreement.equal
-    finer = _FINER.replace("min_cosine", "min_top1")
+    first_hint = finer.replace("min_cosine", "min_top1")
     if first is not None:
-        yield at_least("top-1 agreement", first, limits.first, "of samples", hint=finer)
+        yield at_least("top-1 agreement", first, limits.first, "of samples", hint=first_hint)
     if equal is not None:
-        yield at_least("equal whole numbers", equal, limits.first, "of the outputs' elements", hint=finer)
+        yield at_least("equal whole numbers", equal, limits.first, "of the outputs' elements", hint=first_hint)
 
 
-def _output_checks(output: OutputAgreement, limits: Demand, of: str) -> Iterator[Check]:
+def _output_checks(output: OutputAgreement, limits: Demand, finer: str, of: str) -> Iterator[Check]:
     if output.min_cosine is None or output.mean_cosine is None:
         return
     detail = f"{output.samples} samples; mean relative error {output.mean_error:.2g}"
-    yield at_least(f"smallest cosine{of}", output.min_cosine, limits.min_cosine, "", detail=detail, hint=_FINER)
-    yield at_least(f"mean cosine{of}", output.mean_cosine, limits.mean_cosine, "", detail=detail, hint=_FINER)
+    yield at_least(f"smallest cosine{of}", output.min_cosine, limits.min_cosine, "", detail=detail, hint=finer)
+    yield at_least(f"mean cosine{of}", output.mean_cosine, limits.mean_cosine, "", detail=detail, hint=finer)
     for part in output.judged[1:] if len(output.parts) > 1 else ():
         detail = f"over all samples; the largest is {part.peak:.3g}, and {output.parts[0].peak:.3g} elsewhere in it"
         yield at_least(
             f"cosine{of} where values are at most {part.peak:.2g}", part.cosine, limits.min_cosine, "",
-            detail=f"{part.channels} channels; {detail}", hint=_FINER,
+            detail=f"{part.channels} channels; {detail}", hint=finer,
         )  # fmt: skip
 
 
@@ -110,6 +112,11 @@ def _limits(subject: GraphSubject, compared: Compared) -> Iterator[NotVerified]:
         why="it was not run there; the plan's fit is a prediction. The proof, which runs the source and the artifact "
         f"after each other, took {compared.peak_mib} MiB",
     )
+    yield from sample_limits(subject, compared)
+
+
+def sample_limits(subject: GraphSubject, compared: Compared) -> Iterator[NotVerified]:
+    """What the samples do not show, whatever ran the artifact."""
     yield NotVerified(
         what="what a program makes of the outputs",
         why="boxes, classes and thresholds are the program's; the outputs' numbers were compared",

@@ -15,8 +15,11 @@ from typing import Any
 
 # At the end: nothing beside this file comes before the standard library.
 sys.path.append(str(Path(__file__).parent))
+# An output's sums are those of every graph.
+sys.path.append(str(Path(__file__).parents[2] / "onnx" / "inside"))
 
 import numpy as np
+from graph_run import OutputSums
 from rknn.api import RKNN
 from toolkit_steps import compiled, in_onnxruntime, prepare, succeeded, versions
 
@@ -26,10 +29,10 @@ _IMAGE_DIMENSIONS, _CLASS_DIMENSIONS = 4, 2
 
 def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
     """`model`: the float32 file; `scratch`: a folder; `out`, `outputs`: files to write; `platform`; `shapes`: of the
-    inputs by name; `route`; `ranges`, `judged`, `proven`: .npz files, an array for each input; `threads`.
+    inputs by name; `route`; `ranges`, `judged`, `proven`: .npz files, an array for each input; `by_channel`; `threads`.
 
-    Answers agreement with the float32 graph on `judged`, and versions; `outputs` gets the model's answers to `proven`:
-    the array `<sample>/<output>` for each.
+    Answers agreement with the float32 graph on `judged` (`by_channel`: the sums of each output), and versions;
+    `outputs` gets the model's answers to `proven`: the array `<sample>/<output>` for each.
     """
     os.umask(0o022)
     # The toolkit leaves files where it runs.
@@ -41,7 +44,8 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
     compiled(toolkit, request["route"], request["platform"], shapes, [_sample(path) for path in request["ranges"]])
     progress(1, 3, "steps", "simulating")
     succeeded(toolkit.init_runtime(), "init_runtime")
-    answer = _agreement(toolkit, request, names) if request["judged"] else {}
+    agree = _sums if request["by_channel"] else _agreement
+    answer = agree(toolkit, request, names) if request["judged"] else {}
     arrays = {}
     for number, path in enumerate(request["proven"]):
         for index, output in enumerate(_simulated(toolkit, names, _sample(path))):
@@ -88,6 +92,17 @@ def _agreement(toolkit: Any, request: dict[str, Any], names: Sequence[str]) -> d
         raise SystemExit("rknn-toolkit2: the simulator gave values that are not finite")
     shares = {"first": float(np.mean(first))} if first else {}
     return {"mean_cosine": float(np.mean(found)), "min_cosine": float(np.min(found)), **shares}
+
+
+def _sums(toolkit: Any, request: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """What each output sums up to beside the float32 graph's: an output may hold things of different size."""
+    session = in_onnxruntime(request["model"], int(request["threads"]))
+    sums = [OutputSums(value.name) for value in session.get_outputs()]
+    for path in request["judged"]:
+        sample = _sample(path)
+        for one, want, got in zip(sums, session.run(None, sample), _simulated(toolkit, names, sample), strict=True):
+            one.add(want, got)
+    return {"sums": [one.answer() for one in sums]}
 
 
 def _cosine(wanted: Any, got: Any) -> float:

@@ -33,7 +33,9 @@ def prepare(path: Path, mask: float) -> list[str]:
     keep_dimensions(model.graph)
     onnx.checker.check_model(model)
     onnx.save(model, FIXED)
-    return [value.name for value in model.graph.input]
+    # Old files name their weights as inputs too.
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return [value.name for value in model.graph.input if value.name not in weights]
 
 
 def _constants(graph: Any) -> list[Any]:
