@@ -196,8 +196,11 @@ def _text_mistakes(loaded: LoadedRecipe, calibrations: list[tuple[At, str]]) -> 
         yield from missing or _not_a_text(loaded, at, loaded.resolve(relative), what)
     for at, relative in proving:
         if any(_same_file(loaded.resolve(relative), loaded.resolve(other)) for _, other in calibrations):
-            hint = "prove with another text: a model looks too good on what it was calibrated on"
-            yield _at(loaded, at, "the held-out text is the calibration text", hint)
+            samples = has_graph(loaded)
+            message = "samples are the calibration samples" if samples else "text is the calibration text"
+            other = "other samples" if samples else "another text"
+            hint = f"prove with {other}: a model looks too good on what it was calibrated on"
+            yield _at(loaded, at, f"the held-out {message}", hint)
 
 
 def _same_file(one: Path, other: Path) -> bool:

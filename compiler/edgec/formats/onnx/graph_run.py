@@ -33,17 +33,17 @@ COMPARE_SCRIPT = _INSIDE / "compare_graphs.py"
 SAMPLES_FOLDER = ".samples"
 _SCRATCH = ".graph-scratch"
 _TIMEOUT_S = 1800
-# A route that takes longer is told as failed, and the next is tried.
-_ROUTE_LIMIT_S = 600
+# A route that takes longer is told as failed, and the next is tried. Of weights: for each GiB, in float32.
+_ROUTE_LIMIT_S, _WEIGHTS_LIMIT_S = 600, 600
 # Sizes of candidates that differ by less than this share count as equal: their weights are the same 8 bits.
 _SAME_SIZE = 0.05
 # Python with onnxruntime alone took 75 MiB. Multiples of what goes in and out, measured on four nets of convolutions
-# (docs/onnx.md): a run took up to 43 times as much, histograms of all activations up to 172; for others an estimate.
+# (docs/onnx.md): a run took up to 43 times as much, histograms of all activations up to 221; for others an estimate.
 _FIXED_MIB = 400
 _COPIES = 5
 _RUN_ACTIVATIONS, _HELD_ACTIVATIONS = 40, 200
-# Where a sample has more, no histogram is tried: its activations, and a copy of the largest.
-_MOST_HELD_MIB = 1024
+# Where a sample has more, no histogram is tried: 2.1 times the bytes of its activations was measured.
+_MOST_HELD_MIB = 1280
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,7 @@ def quantize_graph(
     died, hung, wrote what it must not; ProofError: no route is good enough.
     """
     routes, has_choice = layout.routes, len(layout.routes) > 1
+    route_limit_s = _ROUTE_LIMIT_S + (_WEIGHTS_LIMIT_S * graph.float_bytes >> 30)
     with scratch_in(out, _SCRATCH) as scratch:
         request = {
             "model": str(model.resolve()),
@@ -160,13 +161,13 @@ def quantize_graph(
             "file": layout.file,
             "beside": layout.data_file is not None,
             "routes": [asdict(route) for route in routes],
-            "route_limit_s": _ROUTE_LIMIT_S,
+            "route_limit_s": route_limit_s,
             "ranges": list(samples[::2] if has_choice else samples),
             "judged": list(samples[1::2] if has_choice else []),
             "threads": usable_cores(),
         }
         answer = run_json(
-            environment, script, request, timeout_s=_TIMEOUT_S + _ROUTE_LIMIT_S * len(routes), log=log,
+            environment, script, request, timeout_s=_TIMEOUT_S + route_limit_s * len(routes), log=log,
             memory_mib=quantize_memory_mib(graph, routes), report=report,
         )  # fmt: skip
         with answer_of(script, log):
