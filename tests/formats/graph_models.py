@@ -107,6 +107,33 @@ def detector(side: int | str = 64, *, width: int = 16) -> Any:
     return g.model([images], [output], 17)
 
 
+def two_towers(width: int = 64) -> Any:
+    """Matrix products, two inputs, two outputs: a row of numbers and a row of whole numbers."""
+    g = _Graph(2)
+    random = g.random
+    table = g.weight("table", random.standard_normal((10, width)).astype(np.float32))
+    words = g.node("ReduceMean", [g.node("Gather", [table, "ids"], "words")], "meant", axes=[1], keepdims=0)
+    inner = (random.standard_normal((2, width, 2 * width)) / np.sqrt(width)).astype(np.float32)
+    left = g.node("MatMul", ["values", g.weight("left", inner[0])], "left_wide")
+    right = g.node("MatMul", [words, g.weight("right", inner[1])], "right_wide")
+    joined = g.node("Relu", [g.node("Add", [left, right], "both")], "relu")
+    last = (random.standard_normal((2 * width, 8)) / np.sqrt(width)).astype(np.float32)
+    g.node("MatMul", [joined, g.weight("last", last)], "scores")
+    g.node("ReduceSum", ["ids", g.weight("axis", np.array([1], np.int64))], "total", keepdims=0)
+    inputs = [helper.make_tensor_value_info("values", TensorProto.FLOAT, ["batch", width]),
+              helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", 4])]  # fmt: skip
+    outputs = [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 8]),
+               helper.make_tensor_value_info("total", TensorProto.INT64, ["batch"])]  # fmt: skip
+    return g.model(inputs, outputs, 17)
+
+
+def pairs(count: int, seed: int, width: int = 64) -> dict[str, NDArray[Any]]:
+    """Samples for the two towers."""
+    random = np.random.default_rng(seed)
+    values = random.standard_normal((count, width)).astype(np.float32)
+    return {"values": values, "ids": random.integers(0, 10, (count, 4))}
+
+
 def scenes(count: int, seed: int, side: int = 64) -> Floats:
     """Samples for the detector: soft blobs on noise."""
     random = np.random.default_rng(seed)

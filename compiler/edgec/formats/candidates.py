@@ -13,9 +13,9 @@ from edgec.errors import ProofError
 
 @dataclass(frozen=True)
 class Candidate:
-    """What came of one route on the calibration text; `failed`: why nothing came of it.
+    """What came of one route on the calibration text or samples; `failed`: why nothing came of it.
 
-    Cosines are with the float32 graph, None where there was no text; so is `score_error`, of a reranker: the root mean
+    Cosines are with the float32 graph, None where there was none; so is `score_error`, of a reranker: the root mean
     square of the differences as a share of the scores' spread. `time_share`: of the float32 graph's CPU time; `first`:
     share of samples with the same first choice, None where the graph does not choose among classes.
     """
@@ -70,7 +70,9 @@ class Demand:
         near = candidate.mean_cosine >= self.mean_cosine and candidate.min_cosine >= self.min_cosine
         return near and (candidate.first is None or candidate.first >= self.first)
 
-    def missed_by(self, tried: Sequence[Candidate], hint: str) -> ProofError:
+    def missed_by(
+        self, tried: Sequence[Candidate], hint: str, *, judged_on: str = "the calibration text"
+    ) -> ProofError:
         """The error when none of the candidates is good enough, with the numbers of each."""
         asked = f"a mean cosine of {self.mean_cosine:g} and a smallest of {self.min_cosine:g}"
         if any(candidate.first is not None for candidate in tried):
@@ -78,4 +80,4 @@ class Demand:
         if self.score_error is not None:
             asked = f"a score error of {self.score_error:.3g} of the spread"
         numbers = "; ".join(map(str, tried))
-        return ProofError.of(f"no route of {len(tried)} reaches {asked} on the calibration text: {numbers}", hint=hint)
+        return ProofError.of(f"no route of {len(tried)} reaches {asked} on {judged_on}: {numbers}", hint=hint)

@@ -14,6 +14,8 @@ from edgec.errors import InputError
 from edgec.recipe.inputs import ImageInput
 
 PREPROCESSOR = "preprocessor_config.json"
+# Of files that count as images.
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 Resample = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"]
 # In the order of their numbers in Pillow, which the files of transformers use.

@@ -22,13 +22,12 @@ import numpy.typing as npt
 
 from edgec.documents.canonical import canonical_json, sha256_bytes, sha256_file
 from edgec.errors import InputError
-from edgec.formats.image_settings import RESAMPLES, ImageSettings
+from edgec.formats.image_settings import ENDINGS, RESAMPLES, ImageSettings
 from edgec.source.unchanged import file_changed
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _DECODERS = ("PNG", "JPEG", "WEBP", "BMP")
 # As large as Pillow takes without a warning; a file of some kilobytes can announce far more.
 MAX_PIXELS = 89_478_485

@@ -154,6 +154,9 @@ def _arrays(path: Path, what: str, inputs: tuple[SampleInput, ...]) -> dict[str,
     try:
         if path.stat().st_size == 0:
             raise _unreadable(path, what, "is an empty file")
+        if _is_cut_zip(path):
+            # numpy would leave it open.
+            raise _unreadable(path, what, "is cut off")
         found = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(found, np.ndarray):
             if len(inputs) > 1:
@@ -170,6 +173,11 @@ def _arrays(path: Path, what: str, inputs: tuple[SampleInput, ...]) -> dict[str,
             return {name: found[name] for name in names}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise _unreadable(path, what, f"cannot be read: {str(error)[:200]}") from error
+
+
+def _is_cut_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"PK" and not zipfile.is_zipfile(path)
 
 
 def _unreadable(path: Path, what: str, why: str) -> EdgecError:

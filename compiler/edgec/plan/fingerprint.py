@@ -14,7 +14,7 @@ from typing import Any
 import edgec
 from edgec.documents.canonical import sha256_json
 from edgec.documents.files import is_file, is_folder, names_in
-from edgec.formats.images import ENDINGS
+from edgec.formats.image_settings import ENDINGS
 from edgec.plan.keys import builder_platform, every_tool, source_key
 from edgec.plan.origin import PlannedSource, Signer
 from edgec.recipe.load import LoadedRecipe

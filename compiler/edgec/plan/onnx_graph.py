@@ -29,7 +29,7 @@ from edgec.target.model import Runtime, Target
 
 _MIN_CALIBRATION, _MIN_HELD_OUT = 8, 4
 _MIB = 2**20
-# Activations that onnxruntime holds at once, as multiples of what goes in and out.
+# An estimate of the activations that onnxruntime holds at once, as a multiple of what goes in and out.
 _ACTIVATIONS = 12
 _SHOWN_OPERATORS = 6
 _NAME_CHARS = 24

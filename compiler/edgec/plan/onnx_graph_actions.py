@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from edgec.formats.onnx.graph_run import TOOLCHAIN, graph_memory_mib
+from edgec.formats.onnx.graph_run import TOOLCHAIN, graph_memory_mib, quantize_memory_mib
 from edgec.plan.graph import STREAMING_MIB, ActionGraph, Draft
 from edgec.plan.graph_plan import GraphPlan
 from edgec.plan.model import Cost
@@ -67,7 +67,7 @@ def _quantize(graph: ActionGraph, artifact: OnnxGraphPlan, prepared: str) -> str
         reason += f", on {len(taken)} samples of {artifact.settings.quantize.calibration}"
     if len(layout.routes) > 1:
         settings["demand"] = asdict(graph_limits(artifact.scheme, graph.loaded.recipe.prove))
-    memory = graph_memory_mib(artifact.graph) if layout.routes else STREAMING_MIB
+    memory = quantize_memory_mib(artifact.graph, layout.routes) if layout.routes else STREAMING_MIB
     samples = len(artifact.calibration_indices) * sum(port.least_bytes for port in artifact.graph.inputs)
     return graph.add(
         Draft(

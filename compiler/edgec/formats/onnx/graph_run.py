@@ -33,12 +33,17 @@ COMPARE_SCRIPT = _INSIDE / "compare_graphs.py"
 SAMPLES_FOLDER = ".samples"
 _SCRATCH = ".graph-scratch"
 _TIMEOUT_S = 1800
+# A route that takes longer is told as failed, and the next is tried.
+_ROUTE_LIMIT_S = 600
 # Sizes of candidates that differ by less than this share count as equal: their weights are the same 8 bits.
 _SAME_SIZE = 0.05
+# Python with onnxruntime alone took 75 MiB. Multiples of what goes in and out, measured on four nets of convolutions
+# (docs/onnx.md): a run took up to 43 times as much, histograms of all activations up to 172; for others an estimate.
 _FIXED_MIB = 400
 _COPIES = 5
-# Activations of all operators beside each other, as multiples of what goes in and out; measured in docs/onnx.md.
-_ACTIVATIONS = 40
+_RUN_ACTIVATIONS, _HELD_ACTIVATIONS = 40, 200
+# Where a sample has more, no histogram is tried: its activations, and a copy of the largest.
+_MOST_HELD_MIB = 1024
 
 
 @dataclass(frozen=True)
@@ -61,9 +66,19 @@ class Compared:
 
 
 def graph_memory_mib(graph: UserGraph) -> int:
-    """What a run of the graph needs in the toolchain, its quantizer included."""
-    ports = sum(port.least_bytes for port in (*graph.inputs, *graph.outputs))
-    return _FIXED_MIB + (_COPIES * graph.float_bytes + _ACTIVATIONS * ports >> 20)
+    """What a run of the graph needs in the toolchain, beside that of another."""
+    return _FIXED_MIB + (_COPIES * graph.float_bytes + _RUN_ACTIVATIONS * _ports(graph) >> 20)
+
+
+def quantize_memory_mib(graph: UserGraph, routes: Sequence[GraphRoute]) -> int:
+    """What making candidates needs: histograms are made of all activations of a sample."""
+    histograms = any(route.method == "static" and route.ranges != "minmax" for route in routes)
+    held = min(_MOST_HELD_MIB, _HELD_ACTIVATIONS * _ports(graph) >> 20) if histograms else 0
+    return graph_memory_mib(graph) + held
+
+
+def _ports(graph: UserGraph) -> int:
+    return sum(port.least_bytes for port in (*graph.inputs, *graph.outputs))
 
 
 def write_samples(feeds: Iterable[Feed], folder: Path) -> dict[str, str]:
@@ -97,7 +112,7 @@ def prepare_graph(
         request = {
             "model": str(model.resolve()),
             "out": str(made.resolve()),
-            "data": data,
+            "beside": data is not None,
             "shapes": {name: list(shape) for name, shape in shapes.items()},
             "raise_opset": quantizes,
             "threads": usable_cores(),
@@ -143,15 +158,16 @@ def quantize_graph(
             "model": str(model.resolve()),
             "scratch": str(scratch.resolve()),
             "file": layout.file,
-            "data": layout.data_file,
+            "beside": layout.data_file is not None,
             "routes": [asdict(route) for route in routes],
+            "route_limit_s": _ROUTE_LIMIT_S,
             "ranges": list(samples[::2] if has_choice else samples),
             "judged": list(samples[1::2] if has_choice else []),
             "threads": usable_cores(),
         }
         answer = run_json(
-            environment, script, request, timeout_s=_TIMEOUT_S * len(routes), log=log,
-            memory_mib=graph_memory_mib(graph), report=report,
+            environment, script, request, timeout_s=_TIMEOUT_S + _ROUTE_LIMIT_S * len(routes), log=log,
+            memory_mib=quantize_memory_mib(graph, routes), report=report,
         )  # fmt: skip
         with answer_of(script, log):
             tried = _candidates(answer["candidates"], routes)
@@ -173,7 +189,7 @@ def choose_graph(tried: Sequence[Candidate], routes: Sequence[GraphRoute], deman
     if not good:
         raise demand.missed_by(
             tried, f"calibrate on more samples of the model's use, lower prove.min_cosine or prove.min_top1, or use "
-            f"`scheme: fp32`; the log is {log}",
+            f"`scheme: fp32`; the log is {log}", judged_on="the calibration samples",
         )  # fmt: skip
     smallest = min(c.size_bytes for c in good)
     fast = {route.name for route in routes if route.in_integers}

@@ -12,6 +12,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).parent))
 
 import onnxruntime
+from graph_file import openable
 from graph_run import Reference, compare
 
 
@@ -23,7 +24,7 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
     scratch, threads = Path(request["scratch"]), int(request["threads"])
     os.chdir(scratch)
     progress(0, 2, "models", "the source")
-    reference = Reference(Path(request["reference"]), request["samples"], scratch, threads)
+    reference = Reference(openable(Path(request["reference"]), scratch), request["samples"], scratch, threads)
     progress(1, 2, "models", "the artifact")
     outputs, seconds = compare(reference, Path(request["model"]), threads)
     return {

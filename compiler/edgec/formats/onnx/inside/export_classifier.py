@@ -54,7 +54,7 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
     progress(1, 3, "steps", "writing the graph")
     model = onnx.load(str(made / "model.onnx"))
     _fix_size(model.graph, request["shape"])
-    clean(model)
+    clean(model, made)
     onnx.checker.check_model(model)
     out = Path(request["out"])
     out.write_bytes(model.SerializeToString(deterministic=True))

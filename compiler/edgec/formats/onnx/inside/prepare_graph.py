@@ -15,6 +15,7 @@ sys.path.append(str(Path(__file__).parent))
 
 import onnx
 import onnxruntime
+from graph_file import read, write
 from graph_run import open_session
 
 # Below this a QuantizeLinear has no scale for each channel.
@@ -24,7 +25,7 @@ _NAMES = {"float": "float32", "double": "float64"}
 
 
 def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
-    """`model`: the user's file; `out`: the file to write; `data`: the name of the file of its tensors, or null;
+    """`model`: the user's file; `out`: the file to write; `beside`: whether its tensors go into a file of their own;
     `shapes`: dimensions by input; `raise_opset`: whether it will be quantized; `threads`.
 
     Answers `inputs` and `outputs`: name, type and shape as onnxruntime sees them; `opset`.
@@ -32,13 +33,15 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
     path, out = Path(request["model"]), Path(request["out"])
     progress(0, 3, "steps", "check")
     onnx.checker.check_model(str(path))
-    model = onnx.load(str(path))
+    model = read(path)
     _fix(model.graph, request["shapes"])
     opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     if request["raise_opset"] and opset < _QUANTIZABLE_OPSET:
+        # The converter looks into the tensors.
+        onnx.load_external_data_for_model(model, str(path.parent))
         model = onnx.version_converter.convert_version(model, _QUANTIZABLE_OPSET)
     progress(1, 3, "steps", "write")
-    _save(model, out, request["data"])
+    write(model, path.parent, out, beside=request["beside"])
     del model
     progress(2, 3, "steps", "load")
     session = open_session(out, int(request["threads"]))
@@ -66,14 +69,6 @@ def _fix(graph: Any, shapes: dict[str, list[int]]) -> None:
                 dim.dim_value = names[dim.dim_param]
     # What an exporter inferred for open shapes.
     del graph.value_info[:]
-
-
-def _save(model: Any, out: Path, data: str | None) -> None:
-    if data is None:
-        out.write_bytes(model.SerializeToString(deterministic=True))
-        return
-    onnx.save_model(model, str(out), save_as_external_data=True, all_tensors_to_one_file=True, location=data,
-                    size_threshold=0)  # fmt: skip
 
 
 def _port(value: Any) -> dict[str, Any]:

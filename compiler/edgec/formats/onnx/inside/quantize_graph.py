@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +17,23 @@ sys.path.append(str(Path(__file__).parent))
 import numpy as np
 import onnx
 import onnxruntime
-from graph_run import Reference, compare, feeds
+from graph_file import data_file, read, size_bytes, values, write
+from graph_ranges import METHODS, Ranges
+from graph_run import Reference, compare
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QuantFormat,
-    QuantType,
-    quantize_dynamic,
-    quantize_static,
-)
-from onnxruntime.quantization.calibrate import create_calibrator, save_tensors_data
+from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
+from time_limit import TooLong, at_most
 
 _SHOWN_CHARS = 200
-_METHODS = {
-    "minmax": CalibrationMethod.MinMax,
-    "percentile": CalibrationMethod.Percentile,
-    "entropy": CalibrationMethod.Entropy,
-}
 _WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 # Axis of the weights that counts the outputs.
 _AXES = {"Conv": 0, "ConvTranspose": 1, "MatMul": 1}
 
 
 def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
-    """`model`: the float32 file; `scratch`: a folder, where candidates are left as `<name>/<file>`; `data`: the name of
-    the file of their tensors beside it, or null; `routes`; `ranges`, `judged`: files of samples; `threads`.
+    """`model`: the float32 file; `scratch`: a folder, where candidates are left as `<name>/<file>`; `beside`: whether
+    their tensors go into a file of their own; `routes`; `route_limit_s`: for each; `ranges`, `judged`: files of
+    samples; `threads`.
 
     Answers `candidates`: name, size, sums of each output on `judged` and its share of time, or why it failed.
     """
@@ -59,19 +50,18 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
         path = scratch / route["name"] / request["file"]
         try:
             path.parent.mkdir()
-            work.make(route, path)
-            entry: dict[str, Any] = {"name": route["name"], "size_bytes": _size(path.parent)}
-            if reference is not None:
-                sums, seconds = compare(reference, path, threads)
-                entry |= {"outputs": sums, "time_share": seconds / max(reference.seconds, 1e-9)}
+            with at_most(request["route_limit_s"]):
+                work.make(route, path)
+                entry: dict[str, Any] = {"name": route["name"], "size_bytes": size_bytes(path)}
+                if reference is not None:
+                    sums, seconds = compare(reference, path, threads)
+                    entry |= {"outputs": sums, "time_share": seconds / max(reference.seconds, 1e-9)}
+        except TooLong:
+            entry = {"name": route["name"], "failed": f"took longer than {request['route_limit_s']} s"}
         except Exception as error:  # whatever a quantizer raises, the other routes go on
             entry = {"name": route["name"], "failed": f"{type(error).__name__}: {error}"[:_SHOWN_CHARS]}
         found.append(entry)
     return {"candidates": found, "versions": {m.__name__: m.__version__ for m in (onnx, onnxruntime, np)}}
-
-
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 class _Work:
@@ -80,60 +70,46 @@ class _Work:
     def __init__(self, request: dict[str, Any], scratch: Path) -> None:
         self.path = Path(request["model"])
         self._scratch = scratch
-        self._data = request["data"]
-        self._ranges = request["ranges"]
+        self._beside = request["beside"]
         # Quantizers exclude nodes by name, and look for weights among the initializers alone.
-        model = onnx.load(str(self.path))
+        model = read(self.path)
         _lift_constants(model.graph)
         for number, node in enumerate(model.graph.node):
             node.name = node.name or f"{node.op_type}_{number}"
         self._named, self._made = scratch / "named.onnx", scratch / "made.onnx"
-        _save(model, self._named, self._data)
+        self._ranges = Ranges(self._named, scratch, request["ranges"], beside=self._beside)
+        _write(model, self.path.parent, self._named, beside=self._beside)
 
     def make(self, route: dict[str, Any], path: Path) -> None:
         """Writes the candidate of a route."""
+        # onnx appends to a file of tensors that is there.
+        data_file(self._made).unlink(missing_ok=True)
         match route["method"]:
             case "weights":
-                model = onnx.load(str(self._named))
-                _weights_to_int8(model.graph)
-                _save(model, path, self._data)
+                model = read(self._named)
+                _weights_to_int8(model.graph, self._scratch)
+                _write(model, self._scratch, path, beside=self._beside)
                 return
             case "dynamic":
                 quantize_dynamic(
                     str(self._named), str(self._made), op_types_to_quantize=["MatMul", "Gemm"],
                     weight_type=QuantType.QInt8, per_channel=route["per_channel"],
-                    use_external_data_format=self._data is not None,
+                    use_external_data_format=self._beside,
                 )  # fmt: skip
             case "static":
                 self._static(route)
-        model = onnx.load(str(self._made))
-        _save(model, path, self._data)
+        _write(read(self._made), self._scratch, path, beside=self._beside)
 
     def _static(self, route: dict[str, Any]) -> None:
-        graph = onnx.load(str(self._named), load_external_data=False).graph
+        graph = read(self._named).graph
         wide = route["activation_bits"] == 16
         quantize_static(
-            str(self._named), str(self._made), None, calibration_cache_path=str(self._found(route["ranges"])),
-            quant_format=QuantFormat.QDQ, calibrate_method=_METHODS[route["ranges"]], weight_type=QuantType.QInt8,
+            str(self._named), str(self._made), None, calibration_cache_path=str(self._ranges.file(route["ranges"])),
+            quant_format=QuantFormat.QDQ, calibrate_method=METHODS[route["ranges"]], weight_type=QuantType.QInt8,
             activation_type=QuantType.QUInt16 if wide else QuantType.QUInt8, per_channel=route["per_channel"],
             op_types_to_quantize=None if route["every_op"] else list(_WEIGHTED),
-            nodes_to_exclude=[] if route["head"] else _head(graph), use_external_data_format=self._data is not None,
+            nodes_to_exclude=[] if route["head"] else _head(graph), use_external_data_format=self._beside,
         )  # fmt: skip
-
-    def _found(self, ranges: str) -> Path:
-        """The ranges of all tensors, found sample by sample: all outputs of all samples would not fit into memory."""
-        file = self._scratch / f"{ranges}.json"
-        if not file.exists():
-            extra = {} if ranges == "minmax" else {"symmetric": False}
-            calibrator = create_calibrator(
-                self._named, None, augmented_model_path=str(self._scratch / f"{ranges}-augmented.onnx"),
-                calibrate_method=_METHODS[ranges], use_external_data_format=self._data is not None,
-                extra_options=extra,
-            )  # fmt: skip
-            for sample in self._ranges:
-                calibrator.collect_data(_Reader([sample]))
-            save_tensors_data(calibrator.compute_data(), file)
-        return file
 
 
 def _lift_constants(graph: Any) -> None:
@@ -145,16 +121,6 @@ def _lift_constants(graph: Any) -> None:
         graph.initializer.add().CopyFrom(tensor)
         graph.initializer[-1].name = node.output[0]
         graph.node.remove(node)
-
-
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    """Samples, as onnxruntime's calibration asks for them."""
-
-    def __init__(self, paths: Sequence[str]) -> None:
-        self._items: Iterator[dict[str, Any]] = feeds(paths)
-
-    def get_next(self) -> dict[str, Any] | None:
-        return next(self._items, None)
 
 
 def _head(graph: Any) -> list[str]:
@@ -171,7 +137,7 @@ def _head(graph: Any) -> list[str]:
     return head
 
 
-def _weights_to_int8(graph: Any) -> None:
+def _weights_to_int8(graph: Any, folder: Path) -> None:
     """W -> DequantizeLinear(codes, scale per output); each tensor once, however many nodes read it."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
     made: dict[str, Any] = {}
@@ -182,7 +148,7 @@ def _weights_to_int8(graph: Any) -> None:
         axis = _axis(node, len(tensor.dims))
         name = f"{tensor.name}_{axis}"
         if name not in made:
-            codes, scales = _codes(numpy_helper.to_array(tensor), axis)
+            codes, scales = _codes(values(tensor, folder), axis)
             given = [f"{name}_q8", f"{name}_scale"]
             graph.initializer.extend(
                 [numpy_helper.from_array(codes, given[0]), numpy_helper.from_array(scales, given[1])]
@@ -204,20 +170,15 @@ def _axis(node: Any, rank: int) -> int:
     return rank - 1 if node.op_type == "MatMul" else _AXES[node.op_type]
 
 
-def _codes(values: Any, axis: int) -> tuple[Any, Any]:
+def _codes(weights: Any, axis: int) -> tuple[Any, Any]:
     """int8 codes and float32 scales, one for each index of `axis`."""
-    others = tuple(i for i in range(values.ndim) if i != axis)
-    scales = (np.abs(values).max(axis=others, keepdims=True) / 127).astype(np.float32)
+    others = tuple(i for i in range(weights.ndim) if i != axis)
+    scales = (np.abs(weights).max(axis=others, keepdims=True) / 127).astype(np.float32)
     scales[scales == 0] = 1
-    return np.clip(np.rint(values / scales), -127, 127).astype(np.int8), scales.reshape(-1)
+    return np.clip(np.rint(weights / scales), -127, 127).astype(np.int8), scales.reshape(-1)
 
 
-def _save(model: Any, path: Path, data: str | None) -> None:
+def _write(model: Any, folder: Path, out: Path, *, beside: bool) -> None:
     """Without what was inferred on the way, whatever wrote it."""
     del model.graph.value_info[:]
-    if data is None:
-        path.write_bytes(model.SerializeToString(deterministic=True))
-        return
-    path.with_name(data).unlink(missing_ok=True)
-    onnx.save_model(model, str(path), save_as_external_data=True, all_tensors_to_one_file=True, location=data,
-                    size_threshold=0)  # fmt: skip
+    write(model, folder, out, beside=beside)
