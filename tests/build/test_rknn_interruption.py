@@ -77,7 +77,7 @@ def test_a_toolkit_that_is_killed_or_hangs_leaves_nothing_and_the_next_build_goe
     child, toolkit = begun(workshop, recipe)
     os.kill(toolkit, signal.SIGKILL)
     failed = workshop.finish(child)
-    assert failed.code == 5
+    assert failed.code == 3
     assert "was killed by SIGKILL" in failed.last["diagnostics"][0]["message"]
     assert (toolkits(workshop), left_over(workshop)) == ([], [])
 
