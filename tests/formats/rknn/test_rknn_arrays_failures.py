@@ -79,6 +79,7 @@ def test_a_compile_that_fails_leaves_nothing(tmp_path: Path, code: str, expected
         compiled(tmp_path, code)
     (found,) = caught.value.diagnostics
     assert expected in f"{found.message} | {found.hint}"
+    assert "`scheme: auto`, which goes on when a route fails" in str(found.hint)
     assert not list((tmp_path / "out").iterdir())
 
 
