@@ -109,6 +109,12 @@ def in_halves() -> Any:
     return model
 
 
+def to_a_number() -> Any:
+    model = with_node("ReduceMean", keepdims=0)
+    model.graph.output[0].type.tensor_type.shape.ClearField("dim")
+    return model
+
+
 def from_pixels() -> Any:
     model = classifier(1)
     model.graph.node.insert(0, helper.make_node("Cast", ["pixels"], ["images"], to=TensorProto.FLOAT))
@@ -126,6 +132,7 @@ def from_pixels() -> Any:
         (with_function, "`Own`, a function of the file's own", "without it"),
         (quantized, "quantized already", "in float32"),
         (in_halves, "are no float32", "in float32"),
+        (to_a_number, "the output `last` has no dimensions", "Reshape to [1]"),
         (from_pixels, "the input `pixels` is uint8", "`format: onnx`"),
         (lambda: classifier(2), "takes 2 samples at once", "first dimension of its shape 1"),
     ],

@@ -67,6 +67,7 @@ def plan_rknn_graph(
     inputs = sample_inputs(loaded, graph)
     for port in graph.inputs:
         _refuse_port(loaded, port)
+    _refuse_scalars(loaded, graph)
     layout = plan_layout(
         embeddings=0, others=graph.float_bytes // _FLOAT_BYTES, layers=1 + graph.nodes // _LAYER_NODES,
         scheme=artifact.quantize.scheme,
@@ -113,6 +114,14 @@ def _refuse_port(loaded: LoadedRecipe, port: Port) -> None:
     if len(port.shape) > 1 and port.shape[0] != 1:
         message = f"the input `{port.name}` takes {port.shape[0]} samples at once, and the NPU's model takes one"
         raise InputError(Diagnostic(message, "make the first dimension of its shape 1", span))
+
+
+def _refuse_scalars(loaded: LoadedRecipe, graph: UserGraph) -> None:
+    for port in graph.outputs:
+        if port.shape == ():
+            message = f"the output `{port.name}` has no dimensions, and the NPU's model would give it one"
+            hint = "export the model with a Reshape to [1] behind it"
+            raise InputError(Diagnostic(message, hint, loaded.span("source", "path")))
 
 
 def _summary(target: Target, artifact: RknnArtifact, graph: UserGraph, layout: RknnLayout) -> ArtifactPlan:

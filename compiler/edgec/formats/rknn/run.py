@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +165,7 @@ def compile_by_routes(
                 require_file(scratch / VECTORS_FILE, "the simulator's results", log, missing=f"a file {VECTORS_FILE}")
             except ToolError as error:
                 if len(layout.routes) == 1:
-                    raise
+                    raise _advised(error, route, job.otherwise) from error
                 tried.append(Candidate(route.name, route.title, failed=error.diagnostics[0].message))
                 continue
             tried.append(candidate)
@@ -179,6 +179,16 @@ def compile_by_routes(
                 return Compiled(candidate, tuple(tried), file, errors, dict(answer["versions"]))
     hint = f"lower prove.min_cosine, or use `format: {job.otherwise}` on the CPU; the logs are in {logs}"
     raise demand.missed_by(tried, hint)
+
+
+def _advised(error: ToolError, route: Route, otherwise: str) -> ToolError:
+    """The error of a scheme's only route, with what else there is: int8 kills the toolkit where float16 does not."""
+    first, *others = error.diagnostics
+    next_ = f"`format: {otherwise}`, for the CPU"
+    if route.dtype == "w8a8":
+        next_ = f"`scheme: auto`, which goes on when a route fails, `fp16`, or {next_}"
+    hint = "; ".join(filter(None, (first.hint, f"or try {next_}")))
+    return ToolError(replace(first, hint=hint), *others)
 
 
 def _candidate(
