@@ -58,6 +58,8 @@ def test_the_same_outputs_pass_and_say_what_ran(toolchains_root: Path, tmp_path:
     ("change", "missed"),
     [
         (lambda rows: rows[1:] + rows[:1], "top-1 agreement"),
+        (lambda rows: rows[1:] + rows[:1], "errors beside the samples' own differences"),
+        (lambda rows: [np.mean(rows, axis=0)] * len(rows), "errors beside the samples' own differences"),
         (lambda rows: [-row for row in rows], "smallest cosine"),
         (lambda rows: [row[:, ::-1] for row in rows], "top-1 agreement"),
         (lambda rows: [row[:, :-1] for row in rows], "outputs not finite, or of another shape"),

@@ -24,6 +24,7 @@ GOOD = rknn_bytes(description(length=16, width=8))
 SUMS: Mapping[str, Any] = {
     "name": "scores", "samples": 4, "other_shape": 0, "not_finite": 0, "cosines": [0.999] * 4, "errors": [0.01] * 4,
     "rows": 4, "same_first": 4, "elements": 0, "same_elements": 0, "channels": {},
+    "error_share": 0.001,
 }  # fmt: skip
 # Channels of boxes beside those of scores, which are lost.
 LOST = {"peak": [60.0, 0.9], "dot": [100.0, 0.1], "want": [100.0, 1.0], "got": [100.0, 1.0]}

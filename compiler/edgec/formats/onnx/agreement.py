@@ -29,7 +29,8 @@ class Part:
 @dataclass(frozen=True)
 class OutputAgreement:
     """One output over all samples. `parts`: the largest first; `first`: share of rows with the same first choice;
-    `equal`: share of equal elements of an output of integers. None where it says nothing."""
+    `equal`: share of equal elements of an output of integers; `error_share`: the errors' squares as a share of those of
+    the samples' distances from their mean: 2 where samples are swapped. None where it says nothing."""
 
     name: str
     samples: int
@@ -41,6 +42,7 @@ class OutputAgreement:
     parts: tuple[Part, ...]
     first: float | None
     equal: float | None
+    error_share: float | None
 
     @property
     def broken(self) -> int:
@@ -113,6 +115,7 @@ def _output(sums: Mapping[str, Any]) -> OutputAgreement:
         parts=_parts(sums["channels"]) if cosines else (),
         first=sums["same_first"] / sums["rows"] if sums["rows"] else None,
         equal=sums["same_elements"] / sums["elements"] if sums["elements"] else None,
+        error_share=None if sums["error_share"] is None else float(sums["error_share"]),
     )
 
 

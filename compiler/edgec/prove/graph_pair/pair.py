@@ -23,6 +23,8 @@ from edgec.toolchain.environments import Environment
 _LOG = "graph-proof.log"
 # In 8 bits, and in floats by their scheme.
 _MIN_FIRST, _MIN_FIRST_FLOAT = 0.95, {"fp32": 0.999, "fp16": 0.98}
+# An artifact that gives one answer to all samples has 1, one that swaps them 2.
+_MAX_ERROR_SHARE = 0.5
 _FINER = "choose `scheme: auto` or `int8_fine`, calibrate on more samples of the model's use, or set prove.min_cosine"
 _BROKEN = "the graph gives what the source does not: choose another scheme; the log of the build has more"
 
@@ -92,6 +94,12 @@ def _output_checks(output: OutputAgreement, limits: Demand, finer: str, of: str)
     detail = f"{output.samples} samples; mean relative error {output.mean_error:.2g}"
     yield at_least(f"smallest cosine{of}", output.min_cosine, limits.min_cosine, "", detail=detail, hint=finer)
     yield at_least(f"mean cosine{of}", output.mean_cosine, limits.mean_cosine, "", detail=detail, hint=finer)
+    if output.error_share is not None:
+        # A cosine near 1 says little where all samples have nearly the same answer.
+        yield at_most(
+            f"errors beside the samples' own differences{of}", output.error_share, _MAX_ERROR_SHARE, "of their squares",
+            hint=f"{finer}; where the samples hardly differ, give others in prove.held_out",
+        )  # fmt: skip
     for part in output.judged[1:] if len(output.parts) > 1 else ():
         detail = f"over all samples; the largest is {part.peak:.3g}, and {output.parts[0].peak:.3g} elsewhere in it"
         yield at_least(

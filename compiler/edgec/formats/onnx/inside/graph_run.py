@@ -18,6 +18,7 @@ import onnxruntime
 # More channels than this have no sums of their own: then none of them is a class or a coordinate.
 _MOST_CHANNELS = 4096
 _DIGITS = 7
+_LEAST_SPREAD = 1e-9
 
 
 def open_session(path: Path, threads: int) -> Any:
@@ -88,6 +89,9 @@ class OutputSums:
             "rows": 0, "same_first": 0, "elements": 0, "same_elements": 0,
         }  # fmt: skip
         self._channels: dict[str, Any] | None = None
+        # Of the source's outputs and of the errors, over all samples: how far samples are apart, and how far off.
+        self._total: Any = None
+        self._squares, self._errors = 0.0, 0.0
 
     def add(self, want: Any, got: Any) -> None:
         """One sample."""
@@ -113,6 +117,27 @@ class OutputSums:
             answer["rows"] += want.shape[0]
             answer["same_first"] += int((want.argmax(axis=1) == got.argmax(axis=1)).sum())
         self._add_channels(want, got)
+        self._add_spread(want, got)
+
+    def _add_spread(self, want: Any, got: Any) -> None:
+        if self._total is None:
+            self._total = np.zeros_like(want)
+        if self._total.shape != want.shape:
+            # Outputs of other sizes for other samples have no mean.
+            self._squares = np.nan
+            return
+        self._total += want
+        self._squares += float((want * want).sum())
+        self._errors += float(((want - got) ** 2).sum())
+
+    def _error_share(self) -> float | None:
+        """The errors' squares as a share of those of the samples' distances from their mean; None without a spread."""
+        count = len(self._answer["cosines"])
+        if count < 2 or not np.isfinite(self._squares):
+            return None
+        spread = self._squares - float((self._total * self._total).sum()) / count
+        # What is left of a difference of large numbers that are all but equal.
+        return self._errors / spread if spread > _LEAST_SPREAD * self._squares else None
 
     def _add_channels(self, want: Any, got: Any) -> None:
         axis = channel_axis(want.shape)
@@ -136,7 +161,7 @@ class OutputSums:
         """As JSON."""
         channels = self._channels or {}
         short = {name: [float(f"{v:.{_DIGITS}g}") for v in values] for name, values in channels.items()}
-        return {**self._answer, "channels": short}
+        return {**self._answer, "channels": short, "error_share": self._error_share()}
 
 
 def channel_axis(shape: Sequence[int]) -> int | None:
