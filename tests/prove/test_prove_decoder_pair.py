@@ -288,7 +288,8 @@ def test_types_of_what_runs_inside(torch_tools: Environment, tmp_path: Path) -> 
         cwd=INSIDE, env={**os.environ, "MYPYPATH": str(INSIDE)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert checked.returncode == 0, checked.stdout
-    assert "no issues found in 5 source files" in checked.stdout
+    assert f"no issues found in {len(files)} source files" in checked.stdout
+    assert len(files) > 4
 
 
 def test_copies_are_what_they_are_copies_of(tmp_path: Path) -> None:
