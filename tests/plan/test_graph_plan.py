@@ -118,6 +118,32 @@ def test_the_same_samples_to_calibrate_and_to_prove(folder: Path) -> None:
     # By another name it is found when the samples are read, by their content: tests/build/test_build_graph.py.
 
 
+@pytest.mark.parametrize("form", ["rows", "files", "images"])
+def test_too_few_that_did_not_calibrate(folder: Path, form: str) -> None:
+    text, samples = RECIPE.replace("prove: {held_out: held-out.npy}", "prove: {held_out: held-out}"), scenes(12, 1)
+    if form == "images":
+        write_images(folder / "calibration", 8)
+        write_images(folder / "held-out", 6, first=5)
+        text = text.replace("{path: model.onnx}", "{path: model.onnx, inputs: {images: {image: {}}}}")
+        text = text.replace("calibration.npy", "calibration")
+    else:
+        mixed = np.concatenate([samples[:3], scenes(3, 2)])
+        (folder / "held-out").mkdir()
+        if form == "rows":
+            np.save(folder / "held-out.npy", mixed)
+            text = RECIPE
+        else:
+            text = text.replace("calibration.npy", "calibration")
+            (folder / "calibration").mkdir()
+            for name, rows in (("calibration", samples), ("held-out", mixed)):
+                for number, row in enumerate(rows):
+                    np.save(folder / name / f"{number:02d}.npy", row)
+    found = refusal(folder, text)
+    assert found.message == "only 3 of 6 held-out samples are none that the model is calibrated on"
+    assert found.span is not None
+    assert found.span.line == 9
+
+
 @pytest.mark.parametrize(("count", "told"), [(0, "empty"), (5, "5 calibration samples are too few")])
 def test_too_few_samples(folder: Path, count: int, told: str) -> None:
     np.save(folder / "calibration.npy", scenes(5, 1)[:count])
