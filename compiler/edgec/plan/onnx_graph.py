@@ -21,6 +21,7 @@ from edgec.plan.graph_plan import GraphPlan
 from edgec.plan.graph_samples import calibration_samples, held_out_samples
 from edgec.plan.graph_shapes import require_static, shape_text
 from edgec.plan.model import ArtifactPlan, Fit, MemoryItem
+from edgec.plan.onnx_settings import GRAPH_SCHEMES, refuse_decoder_settings
 from edgec.plan.placed import placed_at
 from edgec.recipe.load import LoadedRecipe
 from edgec.recipe.model import Artifact
@@ -56,6 +57,7 @@ def plan_onnx_graph(
         hint = "set `format: onnx` or `rknn`"
         span = loaded.span("artifacts", index, "format")
         raise InputError(Diagnostic(f"an .onnx file does not become a `{artifact.format}`", hint, span))
+    refuse_decoder_settings(loaded, target, artifact, index, GRAPH_SCHEMES)
     graph, shapes = planned_graph(loaded, header.graph, sum(f.size_bytes for f in header.identity.files))
     with placed_at(loaded, index):
         _refuse_scheme(graph, artifact.quantize.scheme)
