@@ -252,25 +252,24 @@ def _candidate(
             hint=f"the whole output is in {log}",
         )
     try:
-        mean, smallest, first = _judged(answer)
+        judged = _judged(answer)
         dict(answer["versions"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ToolError.of(
             f"{job.script.name} gave an answer of another form: {error!r}", hint=f"the whole output is in {log}"
         ) from error
-    return Candidate(route.name, route.title, made.stat().st_size, mean, smallest, first=first), file
+    return Candidate(route.name, route.title, made.stat().st_size, **judged), file
 
 
-def _judged(answer: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
-    """Mean and smallest cosine and the share of same first choices, None where nothing was judged."""
+def _judged(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """What a candidate has of cosines and shares, nothing where nothing was judged."""
     if "sums" in answer:
         found = agreement_of(answer["sums"])
         if found.failure is not None:
             raise ToolError.of(found.failure, hint="choose another scheme")
-        return found.mean_cosine, found.min_cosine, found.first
-    names = ("mean_cosine", "min_cosine", "first")
-    mean, smallest, first = (float(answer[n]) if n in answer else None for n in names)
-    return mean, smallest, first
+        names = ("mean_cosine", "min_cosine", "first", "error_share")
+        return {name: getattr(found, name) for name in names}
+    return {name: float(answer[name]) for name in ("mean_cosine", "min_cosine", "first") if name in answer}
 
 
 def _told(tensors: Iterable[tuple[str, Sequence[int]]]) -> str:
