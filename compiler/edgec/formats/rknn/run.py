@@ -16,6 +16,7 @@ from edgec.errors import ToolError
 from edgec.events import Note, Reporter
 from edgec.formats.candidates import Candidate, Demand
 from edgec.formats.onnx.agreement import agreement_of
+from edgec.formats.onnx.faults import require_sound
 from edgec.formats.rknn.layout import RknnLayout
 from edgec.formats.rknn.rknn_file import RknnFile, read_rknn
 from edgec.formats.rknn.routes import Route
@@ -160,7 +161,7 @@ def compile_by_routes(
             }
             try:
                 made = _made_by(
-                    environment, job, layout, route, scratch=scratch, request=request,
+                    environment, graph, job, layout, route, scratch=scratch, request=request,
                     log=log, memory_mib=memory_mib, report=report, timeout_s=timeout_s,
                 )  # fmt: skip
             except _RouteError as error:
@@ -189,6 +190,7 @@ class _RouteError(ToolError):
 
 def _made_by(
     environment: Environment,
+    graph: Path,
     job: RknnJob,
     layout: RknnLayout,
     route: Route,
@@ -211,6 +213,7 @@ def _made_by(
         if error.from_outside:
             raise
         raise _RouteError(*error.diagnostics) from error
+    require_sound(answer, graph.name)
     try:
         candidate, file = _candidate(route, answer, scratch / layout.file, job=job, layout=layout, log=log)
         require_file(scratch / VECTORS_FILE, "the simulator's results", log, missing=f"a file {VECTORS_FILE}")

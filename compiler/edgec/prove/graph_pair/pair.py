@@ -30,6 +30,11 @@ _HIGHEST_ERROR_SHARE = 0.5
 _FINER = "choose `scheme: auto` or `int8_fine`, calibrate on more samples of the model's use, or set prove.min_cosine"
 _BROKEN = "the graph gives what the source does not: choose another scheme; the log of the build has more"
 
+_RESIZED = (
+    "an output's size depends on the data, as after NonZero or NonMaxSuppression, and a number that moved a little makes "
+    "it another: end the model before that operation, and leave it to the program around the model"
+)
+
 
 @dataclass(frozen=True)
 class GraphSubject:
@@ -83,7 +88,8 @@ def prove_graph(
 def graph_checks(compared: Compared, limits: Demand, finer: str) -> Iterator[Check]:
     """Each output beside the source's. `finer`: what to do about a miss."""
     outputs = compared.agreement.outputs
-    yield at_most("outputs not finite, or of another shape", sum(o.broken for o in outputs), 0, "samples", hint=_BROKEN)
+    broken = _RESIZED if any(output.other_shape for output in outputs) else _BROKEN
+    yield at_most("outputs not finite, or of another shape", sum(o.broken for o in outputs), 0, "samples", hint=broken)
     hint = "the source ignores its inputs, or all samples are the same: give different ones in prove.held_out"
     yield at_least("different answers of the source", compared.different, 2, "", hint=hint)
     for output in outputs:
