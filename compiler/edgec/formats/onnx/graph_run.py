@@ -195,8 +195,8 @@ def choose_graph(tried: Sequence[Candidate], routes: Sequence[GraphRoute], deman
         resized = "end the model before the operation whose result's size depends on the data, or "
         resized = resized if any(RESIZED in (c.failed or "") for c in tried) else ""
         raise demand.missed_by(
-            tried, f"{resized}calibrate on more samples of the model's use, lower prove.min_cosine or prove.min_top1, or use "
-            f"`scheme: fp32`; the log is {log}", judged_on="the calibration samples",
+            tried, f"{resized}calibrate on more samples of the model's use, lower prove.min_cosine or prove.min_top1, "
+            f"or use `scheme: fp32`; the log is {log}", judged_on="the calibration samples",
         )  # fmt: skip
     smallest = min(c.size_bytes for c in good)
     fast = {route.name for route in routes if route.in_integers}

@@ -64,7 +64,7 @@ class RknnJob:
 
     `inputs`, `outputs`: shapes; `outputs` None: they are not known beforehand; `optional`: inputs that a graph may
     lack; `input_type`: of those that are not quantized; `results`: what the request calls the file of the simulator's
-    answers; `otherwise`: a format for the CPU.
+    answers; `otherwise`: a format for the CPU; `judged_on`: what a miss is told to be on.
     """
 
     script: Path
@@ -75,6 +75,7 @@ class RknnJob:
     optional: frozenset[str] = frozenset()
     input_type: str = "int64"
     otherwise: str = "gguf"
+    judged_on: str = "the calibration text"
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ def compile_by_routes(
                     report(Note(f"{message}; the proof judges it"))
                 return replace(made, tried=tuple(tried), printed_errors=errors)
     hint = f"lower prove.min_cosine, or use `format: {job.otherwise}` on the CPU; the logs are in {logs}"
-    raise demand.missed_by(tried, hint)
+    raise demand.missed_by(tried, hint, judged_on=job.judged_on)
 
 
 class _RouteError(ToolError):
