@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from graph_models import classifier, detector, save, scenes
 from image_folder import write_images
-from onnx import helper
+from onnx import TensorProto, helper
 
 from edgec.documents.canonical import sha256_file
 from edgec.errors import Diagnostic, InputError
@@ -118,6 +119,32 @@ def test_the_same_samples_to_calibrate_and_to_prove(folder: Path) -> None:
     # By another name it is found when the samples are read, by their content: tests/build/test_build_graph.py.
 
 
+@pytest.mark.parametrize("form", ["rows", "files", "images"])
+def test_too_few_that_did_not_calibrate(folder: Path, form: str) -> None:
+    text, samples = RECIPE.replace("prove: {held_out: held-out.npy}", "prove: {held_out: held-out}"), scenes(12, 1)
+    if form == "images":
+        write_images(folder / "calibration", 8)
+        write_images(folder / "held-out", 6, first=5)
+        text = text.replace("{path: model.onnx}", "{path: model.onnx, inputs: {images: {image: {}}}}")
+        text = text.replace("calibration.npy", "calibration")
+    else:
+        mixed = np.concatenate([samples[:3], scenes(3, 2)])
+        (folder / "held-out").mkdir()
+        if form == "rows":
+            np.save(folder / "held-out.npy", mixed)
+            text = RECIPE
+        else:
+            text = text.replace("calibration.npy", "calibration")
+            (folder / "calibration").mkdir()
+            for name, rows in (("calibration", samples), ("held-out", mixed)):
+                for number, row in enumerate(rows):
+                    np.save(folder / name / f"{number:02d}.npy", row)
+    found = refusal(folder, text)
+    assert found.message == "only 3 of 6 held-out samples are none that the model is calibrated on"
+    assert found.span is not None
+    assert found.span.line == 9
+
+
 @pytest.mark.parametrize(("count", "told"), [(0, "empty"), (5, "5 calibration samples are too few")])
 def test_too_few_samples(folder: Path, count: int, told: str) -> None:
     np.save(folder / "calibration.npy", scenes(5, 1)[:count])
@@ -202,3 +229,70 @@ def test_a_graph_that_is_quantized_already(folder: Path) -> None:
     model.graph.node.insert(0, helper.make_node("DequantizeLinear", given, ["wide"], "d"))
     save(model, folder / "model.onnx")
     assert "is quantized already: it has `DequantizeLinear`" in refusal(folder).message
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("scheme: fp16", "`fp16` is for decoders, and this model is none"),
+        ("scheme: int4", "`int4` is for models of texts, and this model is none"),
+        ("scheme: fp32, block_size: 64", "`block_size` is for decoders, and this model is none"),
+        ("scheme: fp32, algorithm: rtn", "`algorithm` is for decoders, and this model is none"),
+    ],
+)
+def test_settings_of_other_models_are_refused_at_their_line(folder: Path, written: str, told: str) -> None:
+    found = refusal(folder, RECIPE.replace("scheme: auto, calibration: calibration.npy", written))
+    assert found.message == told
+    assert found.span is not None
+    assert found.span.source_line[found.span.column - 1 :].startswith(written.rpartition(": ")[2])
+    if "fp32" not in written:
+        assert found.hint == "choose one of `auto`, `int8_fine`, `int8`, `int8_static`, `fp32`"
+
+
+def test_the_kind_of_a_decoders_graph_is_refused_at_its_line(folder: Path) -> None:
+    found = refusal(folder, RECIPE.replace("format: onnx", "format: onnx\n    graph: standard"))
+    assert found.message == "`graph` is for decoders, and this model is none"
+    assert found.span is not None
+    assert found.span.line == 8
+
+
+def joined(*nodes: tuple[str, str, str], opset: int = 17) -> Any:
+    """A graph of these operations: what each is, takes and makes."""
+    value = helper.make_tensor_value_info
+    made = [helper.make_node(op, given.split(), [out], f"/{out}") for op, given, out in nodes]
+    images, last = (value(name, TensorProto.FLOAT, [1, 3, 64, 64]) for name in ("images", "last"))
+    graph = helper.make_graph(made, "g", [images], [last])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        (joined(("Relu", "images", "last"), opset=29), "has opset 29 of ONNX, and onnxruntime 1.32.0 takes 28 at most"),
+        (
+            joined(("Relu", "images", "a"), ("Add", "a nothere", "last")),
+            "the node '/last' takes 'nothere', which is no",
+        ),
+        (
+            joined(("Relu", "a", "last"), ("Relu", "images", "a")),
+            "which a later node makes: the nodes are not in order",
+        ),
+        (joined(("Add", "images b", "a"), ("Relu", "a", "b"), ("Relu", "b", "last")), "the graph has a cycle"),
+        (joined(("Relu", "images", "a"), ("Relu", "images", "a")), "makes 'a', which is there before"),
+        (joined(("Relu", "images", "a")), "no node makes the output 'last'"),
+        (joined(("RandomNormalLike", "images", "a"), ("Add", "a images", "last")), "'/a' is a `RandomNormalLike`: the"),
+    ],
+)
+def test_a_graph_that_cannot_run_is_refused_by_its_file_alone(folder: Path, model: Any, told: str) -> None:
+    save(model, folder / "model.onnx")
+    found = refusal(folder)
+    assert told in found.message
+    assert found.place == "model.onnx"
+
+
+def test_a_size_that_depends_on_the_data_is_told(folder: Path) -> None:
+    save(joined(("NonZero", "images", "a"), ("Cast", "a", "last")), folder / "model.onnx")
+    fp32 = RECIPE.replace("{scheme: auto, calibration: calibration.npy}", "{scheme: fp32}")
+    assert any(
+        "how many results `NonZero` gives depends on the data" in note for note in plan(folder, fp32).summary.notes
+    )

@@ -159,7 +159,7 @@ def test_no_more_than_three_nodes_are_named(tmp_path: Path) -> None:
     ("old", "new", "expected"),
     [
         ("prove: {held_out: held-out.npy}\n", "", "nothing is named to prove the model on"),
-        (", calibration: calibration.npy", "", "`auto` runs the model on a text, and none is named"),
+        (", calibration: calibration.npy", "", "`auto` runs the model on a text or on samples, and none is named"),
         ("held-out.npy}", "nowhere.npy}", "no samples `nowhere.npy`"),
         ("target:", "context: 64\ntarget:", "`context` means nothing for an .onnx file"),
         ("rk3588-8gb", "pi5-8gb", "has no runtime for `rknn`"),

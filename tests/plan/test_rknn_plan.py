@@ -84,7 +84,7 @@ def test_empty_lines_are_no_passages(tmp_path: Path) -> None:
     ("changes", "expected"),
     [
         ({"context": 512}, "a context of 512 tokens is more than the model's 128"),
-        ({"quantize": "{scheme: auto}"}, "`auto` runs the model on a text, and none is named"),
+        ({"quantize": "{scheme: auto}"}, "`auto` runs the model on a text or on samples, and none is named"),
         ({"quantize": "{scheme: fp16, calibration: calibration.txt}"}, "a calibration has no use"),
         ({"target": "pi5-8gb"}, "has no runtime for `rknn`"),
         ({"text": "one line that is long enough to mean something\n"}, "has 1 different lines"),

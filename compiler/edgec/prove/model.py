@@ -59,7 +59,8 @@ class Attempt(_Doc):
     where nothing was compared.
 
     `time_share`: CPU time of one text, as a share of the unquantized model's; `failed`: why it could not be made;
-    `first`: share of samples with the same first choice among classes.
+    `first`: share of samples with the same first choice among classes; `error_share`: the errors' squares as a share
+    of those of the samples' distances from their mean.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Attempt(_Doc):
     failed: str | None = None
     first: float | None = None
     score_error: float | None = None
+    error_share: float | None = None
 
 
 class Proof(_Doc):

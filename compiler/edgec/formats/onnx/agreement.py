@@ -16,6 +16,8 @@ _SPAN = 16.0
 # Parts whose largest value is below this, beside larger ones, are scores that no threshold lets through.
 FAINT = 0.05
 
+RESIZED = "its size depends on the data"
+
 
 @dataclass(frozen=True)
 class Part:
@@ -87,13 +89,20 @@ class Agreement:
         return min((o.equal for o in self.outputs if o.equal is not None), default=None)
 
     @property
+    def error_share(self) -> float | None:
+        """The largest of an output, None where none has one."""
+        return max((o.error_share for o in self.outputs if o.error_share is not None), default=None)
+
+    @property
     def failure(self) -> str | None:
         """Why nothing can be said."""
         for output in self.outputs:
             if output.not_finite:
                 return f"`{output.name}` is not finite for {output.not_finite} of {output.samples} samples"
             if output.other_shape:
-                return f"`{output.name}` has another shape for {output.other_shape} of {output.samples} samples"
+                return (
+                    f"`{output.name}` has another shape for {output.other_shape} of {output.samples} samples: {RESIZED}"
+                )
         return None
 
 
