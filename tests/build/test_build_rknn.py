@@ -105,6 +105,11 @@ def test_the_recipe_is_built_from_a_hub(hub_shop: Shop) -> None:
     (proof,) = built.last["proofs"]
     assert {c["name"]: c["measured"] for c in proof["checks"]}["mean cosine"] >= 0.99
     assert [a["chosen"] for a in proof["attempts"]].count(True) == 1
+    chosen = next(a["name"] for a in proof["attempts"] if a["chosen"])
+    assert [a["route"] for a in built.last["artifacts"]] == [chosen]
+    report = (hub_shop.folder / built.last["report"]).read_text(encoding="utf-8")
+    assert "Proven on the simulator, not verified on hardware" in report
+    assert f"RKNN, auto: {chosen}" in report
 
 
 KEPT = """
