@@ -84,6 +84,7 @@ def test_minilm_is_small_and_near_and_the_report_shows_what_was_rejected(
     manifest = json.loads((folder / "edgec-manifest.json").read_bytes())
     assert {"onnxruntime", "optimum-onnx", "toolchain optimum", "torch"} <= manifest["tools"].keys()
     assert [a["route"] for a in manifest["artifacts"]] == ["dynamic-token"]
+    assert (manifest["model"]["pooling"], manifest["model"]["normalize"]) == ("mean", True)
     assert any(n["what"] == "the device's own kernels" for n in manifest["not_verified"])
     assert (folder / "tokenizer.json").read_bytes() == (minilm_checkpoint / "tokenizer.json").read_bytes()
 
@@ -116,6 +117,11 @@ def test_a_tiny_encoder_in_other_schemes_twice_the_same(workshop: Shop) -> None:
         sizes = {p.name: p.stat().st_size for p in files}
         folder.rename(folder.with_name(f"{folder.name}-{number}"))
     assert digests[0] == digests[1]
+    done = workshop.folder / "model-2"
+    told = json.loads((done / "edgec-manifest.json").read_bytes())["model"]
+    assert (told["kind"], told["pooling"], told["normalize"]) == ("encoder", "mean", False)
+    for name in ("modules.json", "1_Pooling/config.json"):
+        assert (done / name).read_bytes() == (model / name).read_bytes()
     # The time of each route is told while it runs, and only there.
     took = [e["message"] for e in built.events if "of the float32 graph's CPU time" in e.get("message", "")]
     assert len(took) == 12

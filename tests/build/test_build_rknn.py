@@ -61,6 +61,8 @@ def test_a_tiny_encoder_in_both_types_says_what_a_program_must_know(workshop: Sh
     assert proofs["rknn-fp16"]["smallest cosine"] > 0.9999
     assert 0.9 < proofs["rknn-w8a8"]["smallest cosine"] < 0.9999
     manifest = json.loads((folder / "edgec-manifest.json").read_bytes())
+    assert (manifest["model"]["pooling"], manifest["model"]["normalize"]) == ("mean", False)
+    assert (folder / "1_Pooling" / "config.json").exists()
     told = manifest["model"]["interfaces"]
     assert told["rknn-w8a8"]["outputs"] == [{"name": "last_hidden_state", "shape": [1, 64, 256], "type": "int8"}]
     assert told["rknn-fp16"]["outputs"][0]["type"] == "float16"

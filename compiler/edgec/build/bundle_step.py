@@ -24,6 +24,7 @@ from edgec.deploy.web.emit import seal as seal_site
 from edgec.documents.canonical import sha256_bytes
 from edgec.errors import Diagnostic
 from edgec.events import ActionFinished, ActionStarted, Note
+from edgec.formats.onnx.pooling import normalizes
 from edgec.plan.artifact import PlannedArtifact
 from edgec.plan.emulation import last_proof
 from edgec.plan.keys import builder_platform, made_with
@@ -39,6 +40,8 @@ from edgec.store.standing import StandingFolders
 # Small source files a device or a person needs beside the weights, and the kind of layer each becomes.
 _CARRIED: Mapping[str, MediaKind] = {
     "config.json": "weight.config",
+    "modules.json": "weight.config",
+    "1_Pooling/config.json": "weight.config",
     "preprocessor_config.json": "weight.config",
     "generation_config.json": "weight.config",
     "tokenizer.json": "weight.config",
@@ -249,8 +252,17 @@ def _model_facts(plan: Plan) -> dict[str, object]:
         "trained_context": first.facts.trained_context,
         "embedding_length": first.facts.embedding_length,
         "vocabulary": first.facts.vocabulary,
+        **_pooled(plan),
         **first.told,
     }
+
+
+def _pooled(plan: Plan) -> dict[str, object]:
+    """How a program makes one vector of a text; null where the source does not say whether its length is 1."""
+    facts = plan.artifacts[0].facts
+    if facts.kind != "encoder":
+        return {}
+    return {"pooling": facts.pooling, "normalize": normalizes(plan.source.header.files)}
 
 
 def _graph_facts(plan: Plan) -> dict[str, object]:
