@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from build_shop import Shop
-from graph_models import classified, classifier, detector, pairs, save, scenes, two_towers
+from graph_models import classified, classifier, detector, pairs, regressor, rows, save, scenes, two_towers
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.heavy("optimum")]
 
@@ -128,6 +128,24 @@ def test_a_missed_proof_writes_no_bundle(workshop: Shop) -> None:
     assert none.code == 4
     assert "on the calibration samples: static-all" in none.last["diagnostics"][0]["message"]
     assert bundles(workshop) == []
+
+
+def test_a_large_offset_hides_no_errors(workshop: Shop) -> None:
+    # A cosine of numbers near 100 is 1, whatever their differences.
+    save(regressor(), workshop.folder / "model.onnx")
+    np.save(workshop.folder / "calibration.npy", rows(16, 1))
+    np.save(workshop.folder / "held-out.npy", rows(24, 2))
+    missed = workshop.run("build", recipe(workshop, "scheme: int8_static, calibration: calibration.npy"))
+    assert missed.code == 4
+    assert "no route of 3 reaches" in missed.last["diagnostics"][0]["message"]
+    assert "an error share of at most 0.1" in missed.last["diagnostics"][0]["message"]
+    built = workshop.run("build", recipe(workshop, "scheme: auto, calibration: calibration.npy", "scheme: fp32"))
+    assert built.code == 0, built.last
+    found = {
+        artifact: one["errors beside the samples' own differences"] for artifact, one in checks(built.last).items()
+    }
+    assert found["onnx-fp32"] <= 0.001
+    assert found["onnx-auto"] <= 0.1
 
 
 def test_samples_that_calibrated_prove_nothing(workshop: Shop) -> None:

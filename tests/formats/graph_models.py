@@ -127,6 +127,24 @@ def two_towers(width: int = 64) -> Any:
     return g.model(inputs, outputs, 17)
 
 
+def regressor(offset: float = 100, width: int = 64) -> Any:
+    """One number from a row of them: small differences on a large offset."""
+    g = _Graph(3)
+    first = (g.random.standard_normal((width, 128)) / np.sqrt(width)).astype(np.float32)
+    inner = g.node("Relu", [g.node("MatMul", ["row", g.weight("first", first)], "wide")], "inner")
+    last = (g.random.standard_normal((128, 1)) / 11).astype(np.float32)
+    value = g.node("MatMul", [inner, g.weight("last", last)], "centred")
+    g.node("Add", [value, g.weight("offset", np.float32([offset]))], "value")
+    row = helper.make_tensor_value_info("row", TensorProto.FLOAT, [1, width])
+    found = helper.make_tensor_value_info("value", TensorProto.FLOAT, [1, 1])
+    return g.model([row], [found], 17)
+
+
+def rows(count: int, seed: int, width: int = 64) -> Floats:
+    """Samples for the regressor."""
+    return np.random.default_rng(seed).standard_normal((count, width)).astype(np.float32)
+
+
 def pairs(count: int, seed: int, width: int = 64) -> dict[str, NDArray[Any]]:
     """Samples for the two towers."""
     random = np.random.default_rng(seed)

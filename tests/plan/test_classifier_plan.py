@@ -129,3 +129,28 @@ def test_a_vit_takes_dynamic_int8(folder: Path) -> None:
     write_vit(folder / "model")
     made = plan(folder, RECIPE.replace("scheme: auto\n      calibration: calibration", "scheme: int8"))
     assert made.summary.files == ("model-int8.onnx",)
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("scheme: fp16", "`fp16` is for decoders, and this model is none"),
+        ("scheme: int4", "`int4` is for models of texts, and this model is none"),
+        ("scheme: fp32, block_size: 64", "`block_size` is for decoders, and this model is none"),
+        ("scheme: fp32, algorithm: rtn", "`algorithm` is for decoders, and this model is none"),
+    ],
+)
+def test_settings_of_other_models_are_refused_at_their_line(folder: Path, written: str, told: str) -> None:
+    found = refusal(folder, RECIPE.replace("\n      scheme: auto\n      calibration: calibration", f" {{{written}}}"))
+    assert found.message == told
+    assert found.span is not None
+    assert found.span.source_line[found.span.column - 1 :].startswith(written.rpartition(": ")[2])
+    if "fp32" not in written:
+        assert found.hint == "choose one of `auto`, `int8_fine`, `int8`, `int8_static`, `fp32`"
+
+
+def test_the_kind_of_a_decoders_graph_is_refused_at_its_line(folder: Path) -> None:
+    found = refusal(folder, RECIPE.replace("format: onnx", "format: onnx\n    graph: standard"))
+    assert found.message == "`graph` is for decoders, and this model is none"
+    assert found.span is not None
+    assert found.span.line == 8

@@ -118,6 +118,32 @@ def test_the_same_samples_to_calibrate_and_to_prove(folder: Path) -> None:
     # By another name it is found when the samples are read, by their content: tests/build/test_build_graph.py.
 
 
+@pytest.mark.parametrize("form", ["rows", "files", "images"])
+def test_too_few_that_did_not_calibrate(folder: Path, form: str) -> None:
+    text, samples = RECIPE.replace("prove: {held_out: held-out.npy}", "prove: {held_out: held-out}"), scenes(12, 1)
+    if form == "images":
+        write_images(folder / "calibration", 8)
+        write_images(folder / "held-out", 6, first=5)
+        text = text.replace("{path: model.onnx}", "{path: model.onnx, inputs: {images: {image: {}}}}")
+        text = text.replace("calibration.npy", "calibration")
+    else:
+        mixed = np.concatenate([samples[:3], scenes(3, 2)])
+        (folder / "held-out").mkdir()
+        if form == "rows":
+            np.save(folder / "held-out.npy", mixed)
+            text = RECIPE
+        else:
+            text = text.replace("calibration.npy", "calibration")
+            (folder / "calibration").mkdir()
+            for name, rows in (("calibration", samples), ("held-out", mixed)):
+                for number, row in enumerate(rows):
+                    np.save(folder / name / f"{number:02d}.npy", row)
+    found = refusal(folder, text)
+    assert found.message == "only 3 of 6 held-out samples are none that the model is calibrated on"
+    assert found.span is not None
+    assert found.span.line == 9
+
+
 @pytest.mark.parametrize(("count", "told"), [(0, "empty"), (5, "5 calibration samples are too few")])
 def test_too_few_samples(folder: Path, count: int, told: str) -> None:
     np.save(folder / "calibration.npy", scenes(5, 1)[:count])
@@ -202,3 +228,28 @@ def test_a_graph_that_is_quantized_already(folder: Path) -> None:
     model.graph.node.insert(0, helper.make_node("DequantizeLinear", given, ["wide"], "d"))
     save(model, folder / "model.onnx")
     assert "is quantized already: it has `DequantizeLinear`" in refusal(folder).message
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("scheme: fp16", "`fp16` is for decoders, and this model is none"),
+        ("scheme: int4", "`int4` is for models of texts, and this model is none"),
+        ("scheme: fp32, block_size: 64", "`block_size` is for decoders, and this model is none"),
+        ("scheme: fp32, algorithm: rtn", "`algorithm` is for decoders, and this model is none"),
+    ],
+)
+def test_settings_of_other_models_are_refused_at_their_line(folder: Path, written: str, told: str) -> None:
+    found = refusal(folder, RECIPE.replace("scheme: auto, calibration: calibration.npy", written))
+    assert found.message == told
+    assert found.span is not None
+    assert found.span.source_line[found.span.column - 1 :].startswith(written.rpartition(": ")[2])
+    if "fp32" not in written:
+        assert found.hint == "choose one of `auto`, `int8_fine`, `int8`, `int8_static`, `fp32`"
+
+
+def test_the_kind_of_a_decoders_graph_is_refused_at_its_line(folder: Path) -> None:
+    found = refusal(folder, RECIPE.replace("format: onnx", "format: onnx\n    graph: standard"))
+    assert found.message == "`graph` is for decoders, and this model is none"
+    assert found.span is not None
+    assert found.span.line == 8

@@ -11,9 +11,11 @@ from encoder_models import write_encoder
 from edgec.documents.canonical import sha256_file
 from edgec.errors import Diagnostic, InputError
 from edgec.plan.check import load_checked
+from edgec.plan.encoder import runtime_of
 from edgec.plan.onnx import OnnxPlan, plan_onnx
 from edgec.plan.origin import open_source
 from edgec.recipe.onnx import OnnxArtifact
+from edgec.target.load import load_target
 
 ROOT = Path(__file__).parents[2]
 CALIBRATION = ROOT / "models" / "docs-llama" / "calibration.txt"
@@ -125,3 +127,14 @@ def test_another_model_is_refused_at_its_file(tmp_path: Path) -> None:
     source = open_source(loaded, offline=True, digest_file=sha256_file)
     with pytest.raises(InputError, match="GPT2LMHeadModel"):
         plan_onnx(loaded, target, source.header, artifact, 0)
+
+
+def test_a_kind_of_model_that_no_runtime_of_the_target_runs_is_refused(tmp_path: Path) -> None:
+    made = plan(tmp_path)
+    target = load_target("pi5-8gb", folder=tmp_path)
+    decoders = {name: r for name, r in target.runtimes.items() if "decoder" in r.kinds}
+    assert decoders
+    with pytest.raises(InputError) as caught:
+        runtime_of(target.model_copy(update={"runtimes": decoders}), made.settings)
+    assert caught.value.diagnostics[0].message == "`pi5-8gb` runs no model of this kind as `onnx` in `auto`"
+    assert caught.value.diagnostics[0].hint

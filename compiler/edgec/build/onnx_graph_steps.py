@@ -26,6 +26,7 @@ from edgec.formats.onnx.graph_run import (
 from edgec.formats.samples import Feed, Samples
 from edgec.formats.tool_files import scratch_in
 from edgec.plan.graph_plan import GraphPlan
+from edgec.plan.graph_samples import MIN_HELD_OUT, too_few_left
 from edgec.plan.model import Action
 from edgec.plan.onnx_graph import OnnxGraphPlan
 from edgec.plan.onnx_graph_actions import prepare_action
@@ -145,12 +146,9 @@ def proving_samples(
     dropped = len(written) - len(left)
     if dropped:
         context.report(Note(f"{action.name}: {dropped} held-out samples were calibrated on; they are left out"))
-    if len(left) < 2:
-        raise InputError.of(
-            f"only {len(left)} of {len(written)} held-out samples are none that the model was calibrated on",
-            hint="prove with other samples: a model looks too good on what it was calibrated on",
-            place=str(held_out.path),
-        )
+    if len(left) < MIN_HELD_OUT:
+        # By their content: another image file may make the same sample.
+        raise InputError(too_few_left(len(left), len(written), place=str(held_out.path)))
     return left, dropped
 
 

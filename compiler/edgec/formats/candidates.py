@@ -17,7 +17,8 @@ class Candidate:
 
     Cosines are with the float32 graph, None where there was none; so is `score_error`, of a reranker: the root mean
     square of the differences as a share of the scores' spread. `time_share`: of the float32 graph's CPU time; `first`:
-    share of samples with the same first choice, None where the graph does not choose among classes.
+    share of samples with the same first choice, None where the graph does not choose among classes; `error_share`: the
+    errors' squares as a share of those of the samples' distances from their mean, of a graph's worst output.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Candidate:
     failed: str | None = None
     first: float | None = None
     score_error: float | None = None
+    error_share: float | None = None
 
     @property
     def nearness(self) -> float:
@@ -45,19 +47,21 @@ class Candidate:
         if self.mean_cosine is None:
             return size
         first = "" if self.first is None else f", top-1 agreement {self.first:.3f}"
-        return f"{size}, mean {self.mean_cosine:.4f}, smallest {self.min_cosine:.4f}{first}"
+        share = "" if self.error_share is None else f", error share {self.error_share:.2g}"
+        return f"{size}, mean {self.mean_cosine:.4f}, smallest {self.min_cosine:.4f}{first}{share}"
 
 
 @dataclass(frozen=True)
 class Demand:
-    """Cosines that a candidate must reach, and the share of same first choices; of a reranker, the score error that it
-    must not exceed.
+    """Cosines that a candidate must reach, and the share of same first choices; of a reranker, the score error, and of
+    a graph, the error share that it must not exceed.
     """
 
     mean_cosine: float
     min_cosine: float
     first: float = 0.0
     score_error: float | None = None
+    error_share: float | None = None
 
     def met_by(self, candidate: Candidate) -> bool:
         """Whether the candidate is good enough."""
@@ -68,6 +72,8 @@ class Demand:
         if candidate.mean_cosine is None or candidate.min_cosine is None:
             return True
         near = candidate.mean_cosine >= self.mean_cosine and candidate.min_cosine >= self.min_cosine
+        if self.error_share is not None and candidate.error_share is not None:
+            near = near and candidate.error_share <= self.error_share
         return near and (candidate.first is None or candidate.first >= self.first)
 
     def missed_by(
@@ -77,6 +83,8 @@ class Demand:
         asked = f"a mean cosine of {self.mean_cosine:g} and a smallest of {self.min_cosine:g}"
         if any(candidate.first is not None for candidate in tried):
             asked += f" and a top-1 agreement of {self.first:g}"
+        if self.error_share is not None and any(candidate.error_share is not None for candidate in tried):
+            asked += f" and an error share of at most {self.error_share:g}"
         if self.score_error is not None:
             asked = f"a score error of {self.score_error:.3g} of the spread"
         numbers = "; ".join(map(str, tried))

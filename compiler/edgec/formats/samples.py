@@ -69,6 +69,18 @@ class Samples:
             else:
                 yield self._fitted({self.inputs[0].name: load_image(file, image)}, str(file))
 
+    def marks(self, indices: Iterable[int]) -> Iterator[str]:
+        """What tells samples by number apart, whether or not the model can take them; an image by its file."""
+        if self.rows is not None:
+            whole = _arrays(self.files[0], self.what, self.inputs)
+            for index in indices:
+                yield sample_digest({name: array[index] for name, array in whole.items()})
+            return
+        for index in indices:
+            file = self.files[index]
+            is_image = file.suffix.lower() not in _ARRAYS
+            yield sha256_file(file) if is_image else sample_digest(_arrays(file, self.what, self.inputs))
+
     def _fitted(self, arrays: Mapping[str, Array], place: str) -> Feed:
         return {one.name: _fitted(arrays[one.name], one, place, self.what) for one in self.inputs}
 

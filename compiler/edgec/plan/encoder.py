@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgec.documents.canonical import sha256_bytes
+from edgec.documents.wording import listed
 from edgec.errors import Diagnostic, InputError
 from edgec.formats.onnx.encoder import Encoder, encoder_tokenizer, read_encoder
 from edgec.formats.onnx.layout import OnnxLayout
@@ -74,13 +75,21 @@ def read_planned_encoder(loaded: LoadedRecipe, header: CheckpointHeader) -> Enco
 
 
 def runtime_of(target: Target, artifact: EncoderArtifact) -> Runtime:
-    """The target's runtime for the artifact; a checked recipe has one."""
+    """The target's runtime for the artifact. Raises InputError: it has none for such a model in this scheme."""
     scheme = artifact.quantize.scheme
-    return next(
-        r
-        for r in target.runtimes.values()
-        if artifact.format in r.formats and scheme in r.schemes and "decoder" not in r.kinds
-    )
+    runtimes = runtimes_of(target, artifact)
+    found = next((runtime for runtime in runtimes if scheme in runtime.schemes), None)
+    if found is None:
+        served = listed(list(dict.fromkeys(s for runtime in runtimes for s in runtime.schemes)))
+        message = f"`{target.name}` runs no model of this kind as `{artifact.format}` in `{scheme}`"
+        hint = f"choose one of {served}" if runtimes else "choose another format, or add a runtime to the profile"
+        raise InputError.of(message, hint=hint)
+    return found
+
+
+def runtimes_of(target: Target, artifact: EncoderArtifact) -> tuple[Runtime, ...]:
+    """The target's runtimes for models in the artifact's format that do not decode."""
+    return tuple(r for r in target.runtimes.values() if artifact.format in r.formats and "decoder" not in r.kinds)
 
 
 def summarize(

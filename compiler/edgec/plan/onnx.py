@@ -17,7 +17,7 @@ from edgec.plan.encoder import (
     read_planned_encoder,
     summarize,
 )
-from edgec.plan.onnx_decoder import refuse_decoder_settings
+from edgec.plan.onnx_settings import ENCODER_SCHEMES, refuse_decoder_settings
 from edgec.plan.own_thresholds import refuse_foreign_thresholds
 from edgec.plan.placed import placed_at
 from edgec.recipe.load import LoadedRecipe
@@ -43,7 +43,7 @@ def plan_onnx(
     loaded: LoadedRecipe, target: Target, header: CheckpointHeader, artifact: OnnxArtifact, index: int
 ) -> OnnxPlan:
     """Plans the recipe's artifact number `index`. Raises InputError for what cannot be exported or proven."""
-    refuse_decoder_settings(loaded, artifact, index)
+    refuse_decoder_settings(loaded, target, artifact, index, ENCODER_SCHEMES)
     with placed_at(loaded, index):
         encoder = read_planned_encoder(loaded, header)
         if encoder.family == NOMIC:

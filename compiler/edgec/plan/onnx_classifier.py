@@ -18,6 +18,7 @@ from edgec.plan.classifier import (
     read_planned_classifier,
     summarize_classifier,
 )
+from edgec.plan.onnx_settings import GRAPH_SCHEMES, refuse_decoder_settings
 from edgec.plan.placed import placed_at
 from edgec.recipe.load import LoadedRecipe
 from edgec.recipe.onnx import OnnxArtifact
@@ -42,6 +43,7 @@ def plan_onnx_classifier(
     loaded: LoadedRecipe, target: Target, header: CheckpointHeader, artifact: OnnxArtifact, index: int
 ) -> OnnxClassifierPlan:
     """Plans the recipe's artifact number `index`. Raises InputError for what cannot be exported or proven."""
+    refuse_decoder_settings(loaded, target, artifact, index, GRAPH_SCHEMES)
     with placed_at(loaded, index):
         classifier = read_planned_classifier(loaded, header)
         layout = _layout(classifier, artifact.quantize.scheme)

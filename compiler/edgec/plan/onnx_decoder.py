@@ -109,27 +109,6 @@ def plan_onnx_decoder(
     )
 
 
-def refuse_decoder_settings(loaded: LoadedRecipe, artifact: OnnxArtifact, index: int) -> None:
-    """Raises InputError, at their lines, for settings of decoders where the model is none."""
-    base = ("artifacts", index)
-    found = []
-    scheme = artifact.quantize.scheme
-    if scheme == "fp16":
-        hint = "choose one of `auto`, `int8_fine`, `int8`, `int8_static`, `int4`, `fp32`"
-        span = loaded.span(*base, "quantize", "scheme")
-        found.append(Diagnostic(f"`{scheme}` is for decoders, and this model is none", hint, span))
-    written: list[tuple[str | int, ...]] = [(*base, "graph")] if "graph" in artifact.model_fields_set else []
-    written += [
-        (*base, "quantize", name) for name in ("block_size", "algorithm") if name in artifact.quantize.model_fields_set
-    ]
-    found += [
-        Diagnostic(f"`{at[-1]}` is for decoders, and this model is none", "remove it", loaded.span(*at))
-        for at in written
-    ]
-    if found:
-        raise InputError(*found)
-
-
 def _refuse_settings(loaded: LoadedRecipe, artifact: OnnxArtifact, index: int) -> None:
     """Raises InputError, at their lines, for what decoders do not take."""
     base = ("artifacts", index)

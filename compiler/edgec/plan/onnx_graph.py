@@ -13,12 +13,15 @@ from edgec.errors import Diagnostic, InputError
 from edgec.formats.image_settings import input_settings
 from edgec.formats.onnx.graph import Port, UserGraph, read_graph, with_shapes
 from edgec.formats.onnx.graph_routes import GraphLayout, graph_layout
-from edgec.formats.samples import SampleInput, Samples, open_samples
+from edgec.formats.samples import SampleInput, Samples
 from edgec.plan.artifact import artifact_name
 from edgec.plan.encoder import EncoderArtifact, runtime_of
 from edgec.plan.fit import verdict_of
 from edgec.plan.graph_plan import GraphPlan
+from edgec.plan.graph_samples import calibration_samples, held_out_samples
+from edgec.plan.graph_shapes import require_static, shape_text
 from edgec.plan.model import ArtifactPlan, Fit, MemoryItem
+from edgec.plan.onnx_settings import GRAPH_SCHEMES, refuse_decoder_settings
 from edgec.plan.placed import placed_at
 from edgec.recipe.load import LoadedRecipe
 from edgec.recipe.model import Artifact
@@ -27,12 +30,10 @@ from edgec.source.model import CheckpointHeader, GraphFile
 from edgec.source.onnx_graph import FLOAT
 from edgec.target.model import Runtime, Target
 
-_MIN_CALIBRATION, _MIN_HELD_OUT = 8, 4
 _MIB = 2**20
 # An estimate of the activations that onnxruntime holds at once, as a multiple of what goes in and out.
 _ACTIVATIONS = 12
 _SHOWN_OPERATORS = 6
-_NAME_CHARS = 24
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,14 @@ def plan_onnx_graph(
         hint = "set `format: onnx` or `rknn`"
         span = loaded.span("artifacts", index, "format")
         raise InputError(Diagnostic(f"an .onnx file does not become a `{artifact.format}`", hint, span))
+    refuse_decoder_settings(loaded, target, artifact, index, GRAPH_SCHEMES)
     graph, shapes = planned_graph(loaded, header.graph, sum(f.size_bytes for f in header.identity.files))
     with placed_at(loaded, index):
         _refuse_scheme(graph, artifact.quantize.scheme)
     inputs = sample_inputs(loaded, graph)
     layout = graph_layout(graph, artifact.quantize.scheme)
     calibration = calibration_samples(loaded, artifact, index, inputs)
-    held_out = held_out_samples(loaded, artifact, index, inputs)
+    held_out = held_out_samples(loaded, artifact, index, inputs, calibration)
     return OnnxGraphPlan(
         name=artifact_name(artifact),
         summary=_summary(target, artifact, graph, layout),
@@ -103,26 +105,6 @@ def _require_fitting(loaded: LoadedRecipe, port: Port, shape: Sequence[int]) -> 
         message = f"the input `{port.name}` has the shape {shape_text(port.shape)}, which {list(shape)} does not fit"
         hint = "give as many dimensions, and change only those that are open"
         raise InputError(Diagnostic(message, hint, loaded.span("source", "inputs", port.name, "shape")))
-
-
-def shape_text(shape: Sequence[int | str]) -> str:
-    """A shape for people: open dimensions by their names, where an exporter wrote no formula instead."""
-    return "[" + ", ".join(str(dim) if dim != "" and len(str(dim)) <= _NAME_CHARS else "?" for dim in shape) + "]"
-
-
-def require_static(loaded: LoadedRecipe, ports: Sequence[Port], why: str, *, from_dim: int = 0) -> None:
-    """Raises InputError for inputs with open dimensions, from `from_dim` on, with the lines to add to the recipe."""
-    for port in ports:
-        found = [i for i in port.open_dims if i >= from_dim]
-        if not found:
-            continue
-        names = ", ".join(f"dimension {i} ({port.shape[i] or 'without a name'})" for i in found)
-        wanted = [dim if isinstance(dim, int) else 1 if i == 0 else f"<{dim or 'number'}>"
-                  for i, dim in enumerate(port.shape)]  # fmt: skip
-        lines = f"source: {{inputs: {{{port.name}: {{shape: [{', '.join(map(str, wanted))}]}}}}}}"
-        message = f"the input `{port.name}` leaves {names} open, and {why}"
-        span = loaded.span("source", "inputs", port.name) or loaded.span("source", "path")
-        raise InputError(Diagnostic(message, f"fix them in the recipe: `{lines}`", span))
 
 
 def sample_inputs(loaded: LoadedRecipe, graph: UserGraph) -> tuple[SampleInput, ...]:
@@ -169,42 +151,6 @@ def _refuse_scheme(graph: UserGraph, scheme: str) -> None:
             f"`int8` is for matrix products, and most weights of {graph.file} are in convolutions",
             hint="choose `auto` or `int8_static`, which calibrate, or `int8_fine`, which needs no samples",
         )
-
-
-def calibration_samples(
-    loaded: LoadedRecipe, artifact: EncoderArtifact, index: int, inputs: tuple[SampleInput, ...]
-) -> Samples | None:
-    """The samples that calibrate. Raises InputError, at the recipe's line: too few, or none that suit the inputs."""
-    calibration = artifact.quantize.calibration
-    if calibration is None:
-        return None
-    found = open_samples(loaded.resolve(calibration), inputs, "calibration samples")
-    if len(found) < _MIN_CALIBRATION:
-        message = f"{len(found)} calibration samples are too few: half calibrate, half judge"
-        span = loaded.span("artifacts", index, "quantize", "calibration")
-        raise InputError(Diagnostic(message, f"give at least {_MIN_CALIBRATION}", span))
-    return found
-
-
-def held_out_samples(
-    loaded: LoadedRecipe, artifact: EncoderArtifact, index: int, inputs: tuple[SampleInput, ...]
-) -> Samples | None:
-    """The samples that prove. Raises InputError, at the recipe's line: too few, or none that suit the inputs."""
-    held_out = loaded.recipe.prove.held_out
-    if held_out is None:
-        if artifact.quantize.scheme != "fp32":
-            message = "nothing is named to prove the model on, and numbers by chance are no proof"
-            hint = "add `prove: {held_out: ...}`: samples of the model's use that it is not calibrated on"
-            raise InputError(Diagnostic(message, hint, loaded.span("artifacts", index)))
-        require_static(loaded, [Port(i.name, i.dtype, i.shape) for i in inputs], "a sample must have a size",
-                       from_dim=1)  # fmt: skip
-        return None
-    found = open_samples(loaded.resolve(held_out), inputs, "held-out samples")
-    if len(found) < _MIN_HELD_OUT:
-        message = f"{len(found)} held-out samples are too few to prove anything"
-        span = loaded.span("prove", "held_out")
-        raise InputError(Diagnostic(message, f"give at least {_MIN_HELD_OUT}", span))
-    return found
 
 
 def graph_numbers(loaded: LoadedRecipe, artifact: EncoderArtifact, calibration: Samples | None) -> dict[str, Any]:

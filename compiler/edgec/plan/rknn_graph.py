@@ -14,17 +14,10 @@ from edgec.formats.rknn.operators import last_opset, refused_operators, toolkit_
 from edgec.plan.artifact import artifact_name
 from edgec.plan.encoder import runtime_of
 from edgec.plan.graph_plan import GraphPlan
+from edgec.plan.graph_samples import calibration_samples, held_out_samples
+from edgec.plan.graph_shapes import require_static
 from edgec.plan.model import ArtifactPlan, MemoryItem
-from edgec.plan.onnx_graph import (
-    calibration_samples,
-    graph_fit,
-    graph_notes,
-    graph_numbers,
-    held_out_samples,
-    planned_graph,
-    require_static,
-    sample_inputs,
-)
+from edgec.plan.onnx_graph import graph_fit, graph_notes, graph_numbers, planned_graph, sample_inputs
 from edgec.plan.placed import placed_at
 from edgec.plan.rknn_classifier import rknn_notes
 from edgec.recipe.load import LoadedRecipe
@@ -83,7 +76,7 @@ def plan_rknn_graph(
         inputs=inputs,
         shapes=shapes,
         calibration=calibration,
-        held_out=held_out_samples(loaded, artifact, index, inputs),
+        held_out=held_out_samples(loaded, artifact, index, inputs, calibration),
     )
 
 

@@ -58,8 +58,9 @@ class Attempt(_Doc):
     """A way to make the artifact that was tried. Cosines on the calibration text, or a reranker's score error; None
     where nothing was compared.
 
-    `failed`: why it could not be made; `first`: share of samples with the same first choice among classes. No times:
-    proofs are signed, and two builds must not differ.
+    `failed`: why it could not be made; `first`: share of samples with the same first choice among classes;
+    `error_share`: the errors' squares as a share of those of the samples' distances from their mean. No times: proofs
+    are signed, and two builds must not differ.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Attempt(_Doc):
     failed: str | None = None
     first: float | None = None
     score_error: float | None = None
+    error_share: float | None = None
 
     @model_validator(mode="before")
     @classmethod

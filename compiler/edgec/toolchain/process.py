@@ -18,7 +18,15 @@ from edgec.toolchain.memory import oom_kills
 
 _TAIL_LINES = 20
 # What shells, containers and wrappers exit with after SIGKILL of what they ran.
-_KILLED_BELOW = 128 + signal.SIGKILL
+_WRAPPED = 128
+_KILLED_BELOW = _WRAPPED + signal.SIGKILL
+# What a program's own fault ends it with; any other signal was sent to it.
+_CRASHES = frozenset(
+    (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS)
+)
+_SIGNALS = frozenset(signal.Signals)
+# What Python, C++ and torch say when memory is refused them.
+_NO_MEMORY = ("MemoryError", "std::bad_alloc", "can't allocate memory")
 
 
 class ToolEndedError(ToolError):
@@ -31,6 +39,14 @@ class ToolEndedError(ToolError):
         super().__init__(*diagnostics)
         self.code = code
         self.memory = memory
+
+    @property
+    def from_outside(self) -> bool:
+        """Whether it was ended, by a person, the kernel or the time limit: then its end says nothing of its input."""
+        if self.code is None or self.memory:
+            return True
+        number = -self.code if self.code < 0 else self.code - _WRAPPED
+        return number in _SIGNALS and number not in _CRASHES
 
 
 def run_tool(
@@ -118,6 +134,8 @@ def _failed(
     arguments: Sequence[str], log: Path, begin: int, how: str, *, code: int | None = None, blame: str = ""
 ) -> ToolEndedError:
     lines = _output(log, begin).splitlines()[-_TAIL_LINES:]
+    if not blame and code is not None and any(word in line for line in lines for word in _NO_MEMORY):
+        blame = ": it did not get the memory that it asked for"
     tail = "".join(f"\n  | {line}" for line in lines)
     message = f"{Path(arguments[0]).name} {how}{blame}{tail}"
     diagnostic = Diagnostic(message, hint=f"the whole output is in {log}")

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgec.errors import ToolError
+from edgec.errors import Diagnostic
 from edgec.events import Progress, Reporter, silent
 from edgec.toolchain.dialogue import run_script
 from edgec.toolchain.environment import Environment, in_use
 from edgec.toolchain.memory import refuse_small_memory
+from edgec.toolchain.process import ToolEndedError
 from edgec.toolchain.surroundings import for_tool
 
 _SHOWN_CHARS = 200
@@ -50,6 +51,10 @@ def run_json(
     return {**result, "peak_mib": answer.peak_mib}
 
 
+def _ended(message: str, hint: str) -> ToolEndedError:
+    return ToolEndedError(Diagnostic(message, hint), code=0)
+
+
 class Answer:
     """What a script has replied so far. `peak_mib`: its process's peak of memory, known with the result."""
 
@@ -79,7 +84,7 @@ class Answer:
         hint = f"the whole output is in {log}"
         if self._garbage is not None:
             shown = self._garbage.strip()[:_SHOWN_CHARS]
-            raise ToolError.of(f"{script.name} answered what is no reply: {shown!r}", hint=hint)
+            raise _ended(f"{script.name} answered what is no reply: {shown!r}", hint)
         if len(self._results) != 1:
-            raise ToolError.of(f"{script.name} ended without {'a' if not self._results else 'one'} result", hint=hint)
+            raise _ended(f"{script.name} ended without {'a' if not self._results else 'one'} result", hint)
         return self._results[0]

@@ -66,7 +66,6 @@ def compiled(tmp_path: Path, code: str, *, scheme: str = "w8a8", timeout_s: floa
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        ("    os.kill(os.getpid(), signal.SIGKILL)\n", "was killed by SIGKILL"),
         (f"    Path(request['out']).write_bytes({GOOD!r})\n    os.kill(os.getpid(), signal.SIGSEGV)\n", "SIGSEGV"),
         (f"    Path(request['out']).write_bytes({GOOD!r})\n    raise SystemExit('build answered -1')\n", "answered -1"),
         (f"    Path(request['out']).write_bytes({GOOD!r})\n    os._exit(3)\n", "exited with 3"),
@@ -81,6 +80,15 @@ def test_a_compile_that_fails_leaves_nothing(tmp_path: Path, code: str, expected
     (found,) = caught.value.diagnostics
     assert expected in f"{found.message} | {found.hint}"
     assert "`scheme: auto`, which goes on when a route fails" in str(found.hint)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_killed_toolkit_says_nothing_of_the_scheme(tmp_path: Path) -> None:
+    with pytest.raises(ToolError) as caught:
+        compiled(tmp_path, "    os.kill(os.getpid(), signal.SIGKILL)\n")
+    (found,) = caught.value.diagnostics
+    assert "was killed by SIGKILL" in found.message
+    assert "scheme" not in str(found.hint)
     assert not list((tmp_path / "out").iterdir())
 
 

@@ -121,9 +121,33 @@ def test_auto_keeps_the_first_route_that_is_near_enough(environment: Environment
 
 def test_auto_goes_on_after_a_route_that_died(environment: Environment, tmp_path: Path) -> None:
     dies = "    if request['route']['name'] == 'w8a8':\n        os.kill(os.getpid(), signal.SIGSEGV)\n"
-    made = compiled(environment, tmp_path, dies + writes(GOOD) + BY_ROUTE, scheme="auto")
+    events: list[Event] = []
+    made = compiled(environment, tmp_path, dies + writes(GOOD) + BY_ROUTE, scheme="auto", events=events)
     assert "SIGSEGV" in (made.tried[0].failed or "")
+    (warned,) = [e.message for e in events if isinstance(e, Note) and e.level == "warning"]
+    assert "the route `w8a8`" in warned
+    assert "SIGSEGV" in warned
     assert made.chosen.name == "fp16"
+
+
+@pytest.mark.parametrize(
+    ("end", "timeout_s"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", 60),
+        ("os.kill(os.getpid(), signal.SIGTERM)", 60),
+        ("os._exit(137)", 60),
+        ("raise MemoryError", 60),
+        ("time.sleep(60)", 1),
+    ],
+)
+def test_what_ends_the_toolkit_from_outside_does_not_choose_the_route(
+    environment: Environment, tmp_path: Path, end: str, timeout_s: float
+) -> None:
+    ends = f"    if request['route']['name'] == 'w8a8':\n        {end}\n"
+    with pytest.raises(ToolError) as caught:
+        compiled(environment, tmp_path, ends + writes(GOOD) + BY_ROUTE, scheme="auto", timeout_s=timeout_s)
+    assert "rknn-auto-w8a8.log" in str(caught.value.diagnostics[0].hint)
+    assert not list((tmp_path / "out").iterdir())
 
 
 @pytest.mark.parametrize("code", [writes(GOOD) + BY_ROUTE.replace("0.9999", "0.6"), "    raise ValueError('no')\n"])

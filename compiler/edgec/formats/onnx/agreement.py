@@ -87,6 +87,11 @@ class Agreement:
         return min((o.equal for o in self.outputs if o.equal is not None), default=None)
 
     @property
+    def error_share(self) -> float | None:
+        """The largest of an output, None where none has one."""
+        return max((o.error_share for o in self.outputs if o.error_share is not None), default=None)
+
+    @property
     def failure(self) -> str | None:
         """Why nothing can be said."""
         for output in self.outputs:

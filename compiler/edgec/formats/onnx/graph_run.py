@@ -222,6 +222,7 @@ def _candidate(answer: Mapping[str, Any], title: str) -> Candidate:
         min_cosine=found.min_cosine,
         time_share=float(answer["time_share"]),
         first=found.first,
+        error_share=found.error_share,
     )
 
 

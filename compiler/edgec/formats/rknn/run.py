@@ -22,6 +22,7 @@ from edgec.formats.rknn.routes import Route
 from edgec.formats.tool_files import keep, require_file, scratch_in
 from edgec.toolchain.cores import usable_cores
 from edgec.toolchain.environments import Environment, run_json
+from edgec.toolchain.process import ToolEndedError
 
 TOOLCHAIN = "rknn"
 PLATFORM = "rk3588"
@@ -140,7 +141,8 @@ def compile_by_routes(
     """Writes `layout.file` and what the simulator answered into `out`: of the smallest route that meets the demand.
 
     Routes stand from the smallest to the largest, and none is tried after one that is good enough. Raises ToolError:
-    the only route's process died, hung, or wrote what it must not; ProofError: no route is good enough.
+    the only route's process died or wrote what it must not, or any was ended from outside; ProofError: no route is
+    good enough.
     """
     tried: list[Candidate] = []
     for route in layout.routes:
@@ -157,28 +159,64 @@ def compile_by_routes(
                 "threads": usable_cores(),
             }
             try:
-                answer = run_json(
-                    environment, job.script, request,
-                    timeout_s=timeout_s, log=log, memory_mib=memory_mib, env=_ENV, report=report,
+                made = _made_by(
+                    environment, job, layout, route, scratch=scratch, request=request,
+                    log=log, memory_mib=memory_mib, report=report, timeout_s=timeout_s,
                 )  # fmt: skip
-                candidate, file = _candidate(route, answer, scratch / layout.file, job=job, layout=layout, log=log)
-                require_file(scratch / VECTORS_FILE, "the simulator's results", log, missing=f"a file {VECTORS_FILE}")
-            except ToolError as error:
+            except _RouteError as error:
                 if len(layout.routes) == 1:
                     raise _advised(error, route, job.otherwise) from error
-                tried.append(Candidate(route.name, route.title, failed=error.diagnostics[0].message))
+                why = error.diagnostics[0].message
+                report(Note(f"rknn-toolkit2 failed by the route `{route.name}`, which is left out: {why}", "warning"))
+                tried.append(Candidate(route.name, route.title, failed=why))
                 continue
-            tried.append(candidate)
-            if demand.met_by(candidate):
+            tried.append(made.chosen)
+            if demand.met_by(made.chosen):
                 for name in (layout.file, VECTORS_FILE):
                     keep(scratch / name, out / name)
                 errors = _errors_in(log)
                 if errors:
                     message = f"the toolkit printed {errors} lines of errors and made a model all the same ({log})"
                     report(Note(f"{message}; the proof judges it"))
-                return Compiled(candidate, tuple(tried), file, errors, dict(answer["versions"]))
+                return replace(made, tried=tuple(tried), printed_errors=errors)
     hint = f"lower prove.min_cosine, or use `format: {job.otherwise}` on the CPU; the logs are in {logs}"
     raise demand.missed_by(tried, hint)
+
+
+class _RouteError(ToolError):
+    """The toolkit's own failure on a graph: another route may do."""
+
+
+def _made_by(
+    environment: Environment,
+    job: RknnJob,
+    layout: RknnLayout,
+    route: Route,
+    *,
+    scratch: Path,
+    request: Mapping[str, Any],
+    log: Path,
+    memory_mib: int,
+    report: Reporter,
+    timeout_s: float,
+) -> Compiled:
+    """What came of one route. Raises _RouteError, and ToolError for what has nothing to do with the graph: a process
+    that memory, a person or the time limit ended must not decide which route is chosen."""
+    try:
+        answer = run_json(
+            environment, job.script, request,
+            timeout_s=timeout_s, log=log, memory_mib=memory_mib, env=_ENV, report=report,
+        )  # fmt: skip
+    except ToolEndedError as error:
+        if error.from_outside:
+            raise
+        raise _RouteError(*error.diagnostics) from error
+    try:
+        candidate, file = _candidate(route, answer, scratch / layout.file, job=job, layout=layout, log=log)
+        require_file(scratch / VECTORS_FILE, "the simulator's results", log, missing=f"a file {VECTORS_FILE}")
+    except ToolError as error:
+        raise _RouteError(*error.diagnostics) from error
+    return Compiled(candidate, (), file, 0, dict(answer["versions"]))
 
 
 def _advised(error: ToolError, route: Route, otherwise: str) -> ToolError:
@@ -214,25 +252,24 @@ def _candidate(
             hint=f"the whole output is in {log}",
         )
     try:
-        mean, smallest, first = _judged(answer)
+        judged = _judged(answer)
         dict(answer["versions"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ToolError.of(
             f"{job.script.name} gave an answer of another form: {error!r}", hint=f"the whole output is in {log}"
         ) from error
-    return Candidate(route.name, route.title, made.stat().st_size, mean, smallest, first=first), file
+    return Candidate(route.name, route.title, made.stat().st_size, **judged), file
 
 
-def _judged(answer: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
-    """Mean and smallest cosine and the share of same first choices, None where nothing was judged."""
+def _judged(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """What a candidate has of cosines and shares, nothing where nothing was judged."""
     if "sums" in answer:
         found = agreement_of(answer["sums"])
         if found.failure is not None:
             raise ToolError.of(found.failure, hint="choose another scheme")
-        return found.mean_cosine, found.min_cosine, found.first
-    names = ("mean_cosine", "min_cosine", "first")
-    mean, smallest, first = (float(answer[n]) if n in answer else None for n in names)
-    return mean, smallest, first
+        names = ("mean_cosine", "min_cosine", "first", "error_share")
+        return {name: getattr(found, name) for name in names}
+    return {name: float(answer[name]) for name in ("mean_cosine", "min_cosine", "first") if name in answer}
 
 
 def _told(tensors: Iterable[tuple[str, Sequence[int]]]) -> str:

@@ -18,7 +18,7 @@ import onnxruntime
 # More channels than this have no sums of their own: then none of them is a class or a coordinate.
 _MOST_CHANNELS = 4096
 _DIGITS = 7
-_LEAST_SPREAD = 1e-9
+_LEAST_SPREAD = 1e-11
 
 
 def open_session(path: Path, threads: int) -> Any:
