@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +103,7 @@ def test_a_tiny_encoder_in_other_schemes_twice_the_same(workshop: Shop) -> None:
     found, digests = [], []
     for number in ("1", "2"):
         # A cache of its own each time: what one build measured must not stand in what another one signs.
-        (workshop.folder / f"cache-{number}").mkdir()
-        (workshop.folder / f"cache-{number}" / "toolchains").symlink_to(workshop.folder / "cache" / "toolchains")
-        shop = replace(workshop, extra={"EDGEC_CACHE": str(workshop.folder / f"cache-{number}")})
-        built = shop.run("build", recipe, "--output", f"bundles-{number}")
+        built = workshop.with_fresh_cache(f"cache-{number}").run("build", recipe, "--output", f"bundles-{number}")
         assert built.code == 0, built.last
         digests.append(built.last["digest"])
         folder = unpacked(workshop, built.last["bundle"])
