@@ -34,5 +34,5 @@ def _attempt(candidate: Candidate, *, is_chosen: bool) -> Attempt:
     fields = asdict(candidate)
     del fields["time_share"]
     if candidate.failed is not None:
-        fields["failed"] = _FOLDERS.sub("", candidate.failed)
+        fields["failed"] = _FOLDERS.sub("", candidate.failed.partition("\n")[0])
     return Attempt(chosen=is_chosen, **fields)
