@@ -19,6 +19,8 @@ BlockSize = Literal[16, 32, 64, 128, 256]
 
 # Schemes that run the model on a text: to find ranges, or to choose among routes.
 ON_A_TEXT = frozenset({"auto", "int8_static"})
+# A recipe does not say what its model is.
+_DECODERS = "a text generator takes `int4`, `int8`, `fp16` or `fp32`, all without calibration"
 
 
 class OnnxQuantize(Document):
@@ -51,13 +53,16 @@ class OnnxQuantize(Document):
     def _is_used(self) -> OnnxQuantize:
         runs = self.scheme in ON_A_TEXT
         if runs and self.calibration is None:
-            hint = "add `calibration:` with passages like the model's use, one per line; `int8_fine` needs none"
-            raise mistake(f"`{self.scheme}` runs the model on a text, and none is named", hint)
+            hint = (
+                "add `calibration:` with passages or samples like the model's use, or choose `int8_fine`, which needs "
+                f"none; {_DECODERS}"
+            )
+            raise mistake(f"`{self.scheme}` runs the model on a text or on samples, and none is named", hint)
         if not runs and self.calibration is not None:
-            hint = "remove `calibration`, or choose `auto` or `int8_static`"
+            hint = f"remove `calibration`, or choose `auto` or `int8_static`; {_DECODERS}"
             raise mistake(f"`{self.scheme}` looks at no text, so a calibration has no use", hint, at="calibration")
         if not runs and "max_lines" in self.model_fields_set:
-            hint = "remove `max_lines`, or choose `auto` or `int8_static`"
+            hint = f"remove `max_lines`, or choose `auto` or `int8_static`; {_DECODERS}"
             raise mistake(f"`{self.scheme}` looks at no text", hint, at="max_lines")
         return self
 
