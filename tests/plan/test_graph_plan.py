@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from graph_models import classifier, detector, save, scenes
 from image_folder import write_images
-from onnx import helper
+from onnx import TensorProto, helper
 
 from edgec.documents.canonical import sha256_file
 from edgec.errors import Diagnostic, InputError
@@ -253,3 +254,45 @@ def test_the_kind_of_a_decoders_graph_is_refused_at_its_line(folder: Path) -> No
     assert found.message == "`graph` is for decoders, and this model is none"
     assert found.span is not None
     assert found.span.line == 8
+
+
+def joined(*nodes: tuple[str, str, str], opset: int = 17) -> Any:
+    """A graph of these operations: what each is, takes and makes."""
+    value = helper.make_tensor_value_info
+    made = [helper.make_node(op, given.split(), [out], f"/{out}") for op, given, out in nodes]
+    images, last = (value(name, TensorProto.FLOAT, [1, 3, 64, 64]) for name in ("images", "last"))
+    graph = helper.make_graph(made, "g", [images], [last])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        (joined(("Relu", "images", "last"), opset=29), "has opset 29 of ONNX, and onnxruntime 1.32.0 takes 28 at most"),
+        (
+            joined(("Relu", "images", "a"), ("Add", "a nothere", "last")),
+            "the node '/last' takes 'nothere', which is no",
+        ),
+        (
+            joined(("Relu", "a", "last"), ("Relu", "images", "a")),
+            "which a later node makes: the nodes are not in order",
+        ),
+        (joined(("Add", "images b", "a"), ("Relu", "a", "b"), ("Relu", "b", "last")), "the graph has a cycle"),
+        (joined(("Relu", "images", "a"), ("Relu", "images", "a")), "makes 'a', which is there before"),
+        (joined(("Relu", "images", "a")), "no node makes the output 'last'"),
+        (joined(("RandomNormalLike", "images", "a"), ("Add", "a images", "last")), "'/a' is a `RandomNormalLike`: the"),
+    ],
+)
+def test_a_graph_that_cannot_run_is_refused_by_its_file_alone(folder: Path, model: Any, told: str) -> None:
+    save(model, folder / "model.onnx")
+    found = refusal(folder)
+    assert told in found.message
+    assert found.place == "model.onnx"
+
+
+def test_a_size_that_depends_on_the_data_is_told(folder: Path) -> None:
+    save(joined(("NonZero", "images", "a"), ("Cast", "a", "last")), folder / "model.onnx")
+    fp32 = RECIPE.replace("{scheme: auto, calibration: calibration.npy}", "{scheme: fp32}")
+    assert any(
+        "how many results `NonZero` gives depends on the data" in note for note in plan(folder, fp32).summary.notes
+    )

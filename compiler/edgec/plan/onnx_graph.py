@@ -12,6 +12,7 @@ from typing import Any
 from edgec.errors import Diagnostic, InputError
 from edgec.formats.image_settings import input_settings
 from edgec.formats.onnx.graph import Port, UserGraph, read_graph, with_shapes
+from edgec.formats.onnx.graph_faults import SIZED_BY_DATA
 from edgec.formats.onnx.graph_routes import GraphLayout, graph_layout
 from edgec.formats.samples import SampleInput, Samples
 from edgec.plan.artifact import artifact_name
@@ -206,6 +207,12 @@ def graph_notes(graph: UserGraph) -> tuple[str, ...]:
     more = f" and {len(graph.operators) - len(most)} more kinds" if len(graph.operators) > len(most) else ""
     by = f", by {graph.producer}" if graph.producer else ""
     notes = [f"{graph.file}: opset {graph.opset}{by}, {graph.nodes} operations: {told}{more}"]
+    sized = ", ".join(f"`{op}`" for op in sorted(SIZED_BY_DATA & graph.operators.keys()))
+    if sized:
+        notes.append(
+            f"how many results {sized} gives depends on the data: where an output's size does, a number that moved a "
+            "little makes it another, which cannot be compared; leave that operation to the program around the model"
+        )
     for what, ports in (("input", graph.inputs), ("output", graph.outputs)):
         notes += [f"{what} {port.name}: {port.dtype} {shape_text(port.shape)}" for port in ports]
     return tuple(notes)

@@ -40,6 +40,7 @@ _SCHEMA: Mapping[str, tuple[tuple[str, int, str, bool], ...]] = {
         ("external_data", 13, "Entry", True),
         ("data_location", 14, _INT, False),
     ),
+    "SparseTensor": (("values", 1, "Tensor", False),),
     "Attribute": (
         ("name", 1, _TEXT, False),
         ("f", 2, _REAL, False),
@@ -71,6 +72,7 @@ _SCHEMA: Mapping[str, tuple[tuple[str, int, str, bool], ...]] = {
         ("initializer", 5, "Tensor", True),
         ("input", 11, "Value", True),
         ("output", 12, "Value", True),
+        ("sparse_initializer", 15, "SparseTensor", True),
     ),
     "Model": (
         ("ir_version", 1, _INT, False),
@@ -119,6 +121,7 @@ def read_onnx(path: Path, damaged: Damaged, *, with_data: bool = True) -> OnnxGr
             for a in node.attribute
             if a.HasField("t")
         },
+        sparse=tuple(t.values.name for t in graph.sparse_initializer),
         producer=f"{model.producer_name} {model.producer_version}".strip(),
     )
 

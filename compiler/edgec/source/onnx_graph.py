@@ -65,7 +65,8 @@ class OnnxGraph:
     """An .onnx file. `inner_nodes`, `inner_tensors`: those within branches, loops, functions and attributes.
 
     `constants`: inner tensors that nodes give out under these names; `functions`: operations that the file itself
-    defines, as nodes name them; `producer`: the program that wrote it.
+    defines, as nodes name them; `producer`: the program that wrote it;
+    `sparse`: names of tensors of which the zeros are left out.
     """
 
     opsets: Mapping[str, int]
@@ -78,3 +79,4 @@ class OnnxGraph:
     inner_tensors: tuple[Initializer, ...] = ()
     constants: Mapping[str, Initializer] = field(default_factory=dict)
     producer: str = ""
+    sparse: tuple[str, ...] = ()

@@ -5,16 +5,13 @@ Rule: read from the file alone; an operator or a type that the runtime has not i
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
-from typing import Any
 
-from edgec.errors import Diagnostic, InputError
+from edgec.errors import InputError
+from edgec.formats.onnx.graph_faults import graph_faults
 from edgec.source.model import GraphFile
 from edgec.source.onnx_graph import DOUBLE, ELEMENT_BITS, FLOAT, FLOAT16, Initializer, Node, OnnxGraph, Value
 
@@ -94,9 +91,9 @@ class UserGraph:
 def read_graph(source: GraphFile, file_bytes: int) -> UserGraph:
     """The graph of a source; `file_bytes`: of all its files. Raises InputError: operators or types nobody can run."""
     graph = source.graph
-    unknown = list(_unknown(graph, source.name))
-    if unknown:
-        raise InputError(*unknown[:_SHOWN])
+    faults = list(graph_faults(graph, source.name))
+    if faults:
+        raise InputError(*faults[:_SHOWN])
     weights, channels = _weights(graph)
     every = [*graph.initializers.values(), *graph.inner_tensors]
     elem_types = Counter(t.elem_type for t in every if t.elem_type in _FLOATS)
@@ -132,29 +129,6 @@ def _port(value: Value, file: str) -> Port:
             place=file,
         )
     return Port(value.name, DTYPES[value.elem_type], value.shape)
-
-
-def _unknown(graph: OnnxGraph, file: str) -> Iterator[Diagnostic]:
-    known, own = _operators()["operators"], set(graph.functions)
-    for node in (*graph.nodes, *graph.inner_nodes):
-        domain, _, op = node.op.rpartition("::")
-        if node.op in own or op in known.get(domain, ()):
-            continue
-        name = f"the node '{node.name}'" if node.name else f"the node that makes '{', '.join(node.outputs)}'"
-        whose = f"the domain `{domain}`" if domain else "ONNX's own domain"
-        yield Diagnostic(
-            f"{name} is a `{op}` of {whose}, which onnxruntime {_operators()['onnxruntime']} has not",
-            "export the model without it: with standard operators, or with what it does left to the program around it",
-            place=file,
-        )
-
-
-@cache
-def _operators() -> dict[str, Any]:
-    """What onnxruntime's CPU provider runs, as the toolchain's own version says: names by domain."""
-    text = files(__package__).joinpath("operators.json").read_text(encoding="utf-8")
-    data: dict[str, Any] = json.loads(text)
-    return data
 
 
 def _weights(graph: OnnxGraph) -> tuple[dict[str, int], int]:
