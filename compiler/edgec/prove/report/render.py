@@ -65,6 +65,8 @@ def render_report(data: ReportData) -> str:
         verdict=_verdict(data),
         views=[_view(a) for a in data.artifacts],
         not_verified=_not_verified(data),
+        # The vendors' compilers of what only their simulators ran write other bytes each time.
+        is_reproducible=all(a.proof.in_place_of is None or a.is_for_engine for a in data.artifacts),
     )
 
 
