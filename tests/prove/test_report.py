@@ -241,8 +241,11 @@ def test_a_bound_is_not_shown_as_what_was_built() -> None:
         artifact, output_bytes=23_162_274, source_bytes=90_300_000, bytes_by_type={}, bound_bytes=34_603_008
     )
     text = Page(render_report(replace(example(), artifacts=(built,)))).text
-    for shown in ("22.1 MiB", "26 % of the source's", "23,162,274 bytes as built", "upper bound was 33 MiB", "at most, of 7.25 GiB available",
-                  "Computed before the build, for files of at most 33 MiB; as built they have 22.1 MiB."):  # fmt: skip
+    for shown in (
+        "22.1 MiB", "26 % of the source's", "23,162,274 bytes as built", "upper bound was 33 MiB",
+        "at most, of 7.25 GiB available",
+        "Computed before the build, for files of at most 33 MiB; as built they have 22.1 MiB.",
+    ):  # fmt: skip
         assert shown in text
     assert "Bytes of tensors" not in text
 
