@@ -67,7 +67,7 @@ def test_a_vit_for_onnxruntime_says_what_a_program_must_know(workshop: Shop) -> 
     assert (model["kind"], model["labels"]) == ("classifier", list(LABELS))
     assert (model["image"]["mode"], model["image"]["mean"]) == ("stretch", [0.5, 0.5, 0.5])
     (given,) = model["interfaces"]["onnx-auto"]["inputs"]
-    assert (given["name"], given["type"], given["shape"][1:]) == ("pixel_values", "float", [3, 48, 48])
+    assert (given["name"], given["dtype"], given["shape"][1:]) == ("pixel_values", "float32", [3, 48, 48])
     (attempts,) = [p["attempts"] for p in built.last["proofs"] if p["artifact"] == "onnx-auto"]
     assert len([a for a in attempts if a["chosen"]]) == 1 < len(attempts)
 
@@ -119,8 +119,8 @@ def test_the_recipe_for_the_npu_is_built_from_a_hub(resnet_shop: Shop) -> None:
     folder, manifest = unpacked(resnet_shop, built.last["bundle"])
     assert (folder / "rknn" / "model-auto.rknn").read_bytes()[:4] == b"RKNN"
     told = manifest["model"]["interfaces"]["rknn-auto"]
-    assert told["inputs"] == [{"name": "pixel_values", "shape": [1, 3, 64, 64], "type": "int8"}]
-    assert told["outputs"] == [{"name": "logits", "shape": [1, 8], "type": "int8"}]
+    assert told["inputs"] == [{"name": "pixel_values", "shape": [1, 3, 64, 64], "dtype": "int8"}]
+    assert told["outputs"] == [{"name": "logits", "shape": [1, 8], "dtype": "int8"}]
     reasons = {n["what"]: n["why"] for n in manifest["not_verified"]}
     assert "not verified on hardware" in reasons["the model on the NPU"]
     assert "not reproducible" in reasons["a second build with the same bytes"]

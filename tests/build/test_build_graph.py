@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from build_shop import Shop
 from graph_models import classified, classifier, detector, pairs, regressor, rows, save, scenes, two_towers
+from onnx import TensorProto, helper, numpy_helper
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.heavy("optimum")]
 
@@ -181,3 +182,77 @@ def test_numbers_by_chance_prove_a_graph_that_is_not_quantized(workshop: Shop) -
     built = workshop.run("build", workshop.recipe(text[: text.index("prove")]))
     assert built.code == 0, built.last
     assert any(n["what"] == "inputs of the model's use" for n in built.last["proofs"][0]["not_verified"])
+
+
+def of_rows(last: list[Any], outputs: list[Any], *, width: int = 64) -> Any:
+    """The regressor of eight numbers, with `last` behind them."""
+    model = regressor(0, width)
+    del model.graph.node[-1], model.graph.output[:]
+    model.graph.node.extend(last)
+    model.graph.output.extend(outputs)
+    return model
+
+
+def test_a_model_that_does_not_fit_together_is_the_files_fault(workshop: Shop) -> None:
+    model = regressor()
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 63
+    save(model, workshop.folder / "model.onnx")
+    np.save(workshop.folder / "held-out.npy", rows(8, 2, 63))
+    refused = workshop.run("build", recipe(workshop, "scheme: fp32"))
+    assert refused.code == 2
+    found = refused.last["diagnostics"][0]
+    assert found["place"] == "model.onnx"
+    assert "onnxruntime 1.32.0 does not load the model: Node (/wide) Op (MatMul)" in found["message"]
+    assert "Traceback" not in found["message"]
+
+
+def test_a_weight_that_is_no_number_is_named(workshop: Shop) -> None:
+    model = regressor()
+    values = numpy_helper.to_array(model.graph.initializer[0]).copy()
+    values[3, 5] = np.nan
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(values, "first"))
+    save(model, workshop.folder / "model.onnx")
+    np.save(workshop.folder / "held-out.npy", rows(8, 2))
+    refused = workshop.run("build", recipe(workshop, "scheme: fp32"))
+    assert refused.code == 2
+    assert refused.last["diagnostics"][0]["message"] == "the tensor 'first' is NaN at [3, 5]"
+
+
+def test_numbers_that_the_model_itself_has_not(workshop: Shop) -> None:
+    value = helper.make_tensor_value_info("root", TensorProto.FLOAT, [1, 1])
+    save(of_rows([helper.make_node("Sqrt", ["centred"], ["root"])], [value]), workshop.folder / "model.onnx")
+    np.save(workshop.folder / "calibration.npy", rows(8, 1))
+    np.save(workshop.folder / "held-out.npy", rows(8, 2))
+    for scheme in ("scheme: fp32", "scheme: auto, calibration: calibration.npy"):
+        refused = workshop.run("build", recipe(workshop, scheme))
+        assert refused.code == 2
+        assert "the model itself gives NaN in `root` for" in refused.last["diagnostics"][0]["message"]
+
+
+def test_infinities_that_the_model_itself_gives_are_equal(workshop: Shop) -> None:
+    nodes = [
+        helper.make_node("Greater", ["row", "zero"], ["seen"]),
+        helper.make_node("Where", ["seen", "row", "nothing"], ["masked"]),
+        helper.make_node("Add", ["masked", "centred"], ["scores"]),
+    ]
+    model = of_rows(nodes, [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 64])])
+    for name, number in (("zero", 0.0), ("nothing", -np.inf)):
+        model.graph.initializer.append(numpy_helper.from_array(np.float32([number]), name))
+    save(model, workshop.folder / "model.onnx")
+    np.save(workshop.folder / "held-out.npy", rows(8, 2))
+    built = workshop.run("build", recipe(workshop, "scheme: fp32", "scheme: int8_fine"))
+    assert built.code == 0, built.last
+    assert 0.99 < checks(built.last)["onnx-int8_fine"]["smallest cosine"] < 1
+
+
+def test_a_model_that_differs_from_itself(workshop: Shop) -> None:
+    # Dropout as in training: an operator that is random by an input alone.
+    node = helper.make_node("Dropout", ["row", "half", "training"], ["dropped"])
+    model = of_rows([node], [helper.make_tensor_value_info("dropped", TensorProto.FLOAT, [1, 64])])
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "half"))
+    model.graph.initializer.append(numpy_helper.from_array(np.bool_(True), "training"))
+    save(model, workshop.folder / "model.onnx")
+    np.save(workshop.folder / "held-out.npy", rows(8, 2))
+    refused = workshop.run("build", recipe(workshop, "scheme: fp32"))
+    assert refused.code == 2
+    assert "gives another `dropped` each time" in refused.last["diagnostics"][0]["message"]

@@ -64,9 +64,9 @@ def test_a_tiny_encoder_in_both_types_says_what_a_program_must_know(workshop: Sh
     assert (manifest["model"]["pooling"], manifest["model"]["normalize"]) == ("mean", False)
     assert (folder / "1_Pooling" / "config.json").exists()
     told = manifest["model"]["interfaces"]
-    assert told["rknn-w8a8"]["outputs"] == [{"name": "last_hidden_state", "shape": [1, 64, 256], "type": "int8"}]
-    assert told["rknn-fp16"]["outputs"][0]["type"] == "float16"
-    assert {(tuple(t["shape"]), t["type"]) for t in told["rknn-fp16"]["inputs"]} == {((1, 64), "int64")}
+    assert told["rknn-w8a8"]["outputs"] == [{"name": "last_hidden_state", "shape": [1, 64, 256], "dtype": "int8"}]
+    assert told["rknn-fp16"]["outputs"][0]["dtype"] == "float16"
+    assert {(tuple(t["shape"]), t["dtype"]) for t in told["rknn-fp16"]["inputs"]} == {((1, 64), "int64")}
     reasons = {n["what"]: n["why"] for n in manifest["not_verified"]}
     assert "not verified on hardware" in reasons["the model on the NPU"]
     assert "not reproducible" in reasons["a second build with the same bytes"]

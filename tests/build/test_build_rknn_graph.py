@@ -75,10 +75,10 @@ def test_a_classifier_in_both_types_says_what_a_program_must_know(workshop: Shop
     assert {data[:4] for data in files.values()} == {b"RKNN"}
     told = manifest["model"]["interfaces"]
     assert told["rknn-w8a8"] == {
-        "inputs": [{"name": "images", "shape": [1, 3, SIDE, SIDE], "type": "int8"}],
-        "outputs": [{"name": "logits", "shape": [1, 6], "type": "int8"}],
+        "inputs": [{"name": "images", "shape": [1, 3, SIDE, SIDE], "dtype": "int8"}],
+        "outputs": [{"name": "logits", "shape": [1, 6], "dtype": "int8"}],
     }
-    assert told["rknn-fp16"]["outputs"][0]["type"] == "float16"
+    assert told["rknn-fp16"]["outputs"][0]["dtype"] == "float16"
     reasons = {n["what"]: n["why"] for n in manifest["not_verified"]}
     assert "not verified on hardware" in reasons["the model on the NPU"]
     assert "not reproducible" in reasons["a second build with the same bytes"]
@@ -143,8 +143,8 @@ def test_several_inputs_and_outputs_keep_their_names_and_types(workshop: Shop) -
     assert checks["equal whole numbers"] == 1
     _, manifest = unpacked(workshop, built.last["bundle"])
     told = manifest["model"]["interfaces"]["rknn-fp16"]
-    assert {t["name"]: t["type"] for t in told["inputs"]} == {"bias": "float16", "ids": "int64"}
-    assert {t["name"]: t["type"] for t in told["outputs"]} == {"vector": "float16", "choice": "int64"}
+    assert {t["name"]: t["dtype"] for t in told["inputs"]} == {"bias": "float16", "ids": "int64"}
+    assert {t["name"]: t["dtype"] for t in told["outputs"]} == {"vector": "float16", "choice": "int64"}
 
 
 @pytest.mark.toolchain

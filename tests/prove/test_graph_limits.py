@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from edgec.errors import ProofError
 from edgec.formats.candidates import Candidate
 from edgec.formats.onnx.agreement import agreement_of
-from edgec.formats.onnx.graph_run import Compared
+from edgec.formats.onnx.graph_run import Compared, choose_graph
 from edgec.prove.graph_pair.pair import graph_checks, graph_limits
 from edgec.recipe.model import Prove
 
@@ -57,3 +59,15 @@ def test_a_route_with_such_errors_is_not_chosen() -> None:
     error = demand.missed_by([replace(good, error_share=0.2)], "hint")
     assert "an error share of at most 0.1" in error.diagnostics[0].message
     assert "error share 0.2" in error.diagnostics[0].message
+
+
+def test_a_size_that_depends_on_the_data_is_told_with_what_to_do() -> None:
+    found = agreement_of([{**SUMS, "other_shape": 2, "error_share": None}])
+    assert found.failure == "`value` has another shape for 2 of 8 samples: its size depends on the data"
+    first = next(iter(graph_checks(Compared(found, 8, "1", 1), graph_limits("auto", Prove()), "finer")))
+    assert not first.passed
+    assert "end the model before that operation" in first.hint
+    failed = Candidate("static", "", failed=found.failure)
+    with pytest.raises(ProofError) as caught:
+        choose_graph([failed], [], graph_limits("auto", Prove()), Path("log"))
+    assert str(caught.value.diagnostics[0].hint).startswith("end the model before the operation")

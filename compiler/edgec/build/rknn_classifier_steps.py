@@ -50,6 +50,7 @@ def run_rknn_classifier_build(context: StepContext, action: Action, work: Worksp
                 results="outputs",
                 input_type="float16",
                 otherwise="onnx",
+                judged_on="the calibration images",
             ),
             artifact.layout,
             work.folder,

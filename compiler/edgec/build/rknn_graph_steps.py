@@ -75,6 +75,7 @@ def _job(artifact: RknnGraphPlan, prepared: Result, calibration: list[str], prov
         results="outputs",
         input_type="float16",
         otherwise="onnx",
+        judged_on="the calibration samples",
     )
 
 
@@ -88,7 +89,7 @@ def _facts(artifact: RknnGraphPlan, facts: dict[str, Any], calibrated: frozenset
 def _typed(ports: Sequence[Port], found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Whole numbers stay what the graph has: of them the file says no type."""
     whole = {port.name: port.dtype for port in ports if np.dtype(port.dtype).kind != "f"}
-    return [{**one, "type": whole.get(one["name"], one["type"])} for one in found]
+    return [{**one, "dtype": whole.get(one["name"], one["dtype"])} for one in found]
 
 
 def run_rknn_graph_prove(context: StepContext, action: Action, work: Workspace) -> Result:

@@ -54,16 +54,18 @@ class OnnxQuantize(Document):
         runs = self.scheme in ON_A_TEXT
         if runs and self.calibration is None:
             hint = (
-                "add `calibration:` with passages or samples like the model's use, or choose `int8_fine`, which needs "
-                f"none; {_DECODERS}"
+                "add `calibration:` like the model's use: passages, one per line, or a folder of images, or samples of "
+                f"an .onnx file; `int8_fine` needs none; {_DECODERS}"
             )
             raise mistake(f"`{self.scheme}` runs the model on a text or on samples, and none is named", hint)
         if not runs and self.calibration is not None:
             hint = f"remove `calibration`, or choose `auto` or `int8_static`; {_DECODERS}"
-            raise mistake(f"`{self.scheme}` looks at no text, so a calibration has no use", hint, at="calibration")
+            raise mistake(
+                f"`{self.scheme}` looks at no text and no samples, so a calibration has no use", hint, at="calibration"
+            )
         if not runs and "max_lines" in self.model_fields_set:
             hint = f"remove `max_lines`, or choose `auto` or `int8_static`; {_DECODERS}"
-            raise mistake(f"`{self.scheme}` looks at no text", hint, at="max_lines")
+            raise mistake(f"`{self.scheme}` looks at no text and no samples", hint, at="max_lines")
         return self
 
 

@@ -40,12 +40,14 @@ class RknnQuantize(Document):
                 "add `calibration:` like the model's use: passages, one per line, or a folder of images, or samples of "
                 "an .onnx file; `fp16` needs none"
             )
-            raise mistake(f"`{self.scheme}` runs the model on a text, and none is named", hint)
+            raise mistake(f"`{self.scheme}` runs the model on a text or on samples, and none is named", hint)
         if not runs and self.calibration is not None:
             hint = "remove `calibration`, or choose `auto`, `mixed` or `w8a8`"
-            raise mistake("`fp16` looks at no text, so a calibration has no use", hint, at="calibration")
+            raise mistake("`fp16` looks at no text and no samples, so a calibration has no use", hint, at="calibration")
         if not runs and "max_lines" in self.model_fields_set:
-            raise mistake("`fp16` looks at no text", "remove `max_lines`, or choose another scheme", at="max_lines")
+            raise mistake(
+                "`fp16` looks at no text and no samples", "remove `max_lines`, or choose another scheme", at="max_lines"
+            )
         return self
 
 

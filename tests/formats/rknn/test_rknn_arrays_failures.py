@@ -55,7 +55,7 @@ def compiled(tmp_path: Path, code: str, *, scheme: str = "w8a8", timeout_s: floa
     (tmp_path / "logs").mkdir()
     inputs = {"input_ids": (1, 16), "attention_mask": (1, 16)}
     job = run.RknnJob(script=script, request={}, inputs=inputs, outputs=((1, 16, 8),), results="outputs",
-                      otherwise="onnx")  # fmt: skip
+                      otherwise="onnx", judged_on="the calibration samples")  # fmt: skip
     return run.compile_by_routes(
         environment, tmp_path / "graph.onnx", job, plan_layout(embeddings=0, others=200, layers=1, scheme=scheme),
         tmp_path / "out", demand=Demand(0.99, 0.97, first=0.95), memory_mib=64, report=silent, logs=tmp_path / "logs",
@@ -112,4 +112,5 @@ def test_first_choices_that_differ_are_seen(tmp_path: Path) -> None:
     with pytest.raises(EdgecError) as caught:
         compiled(tmp_path, writes({**SUMS, "same_first": 3}), scheme="auto")
     assert "top-1 agreement 0.750" in caught.value.diagnostics[0].message
+    assert "on the calibration samples: w8a8" in caught.value.diagnostics[0].message
     assert not list((tmp_path / "out").iterdir())

@@ -17,17 +17,17 @@ def test_types_and_shapes_are_those_of_the_file(tmp_path: Path) -> None:
     path.write_bytes(rknn_bytes(description(length=16, width=8, output="int8")))
     found = read_rknn(path)
     assert (found.toolkit, found.platforms) == ("2.5.0", ("rk3588",))
-    assert [(t.name, t.shape, t.type) for t in found.inputs] == [
+    assert [(t.name, t.shape, t.dtype) for t in found.inputs] == [
         ("input_ids", (1, 16), "int64"),
         ("attention_mask", (1, 16), "int64"),
     ]
-    assert [(t.shape, t.type) for t in found.outputs] == [((1, 16, 8), "int8")]
+    assert [(t.shape, t.dtype) for t in found.outputs] == [((1, 16, 8), "int8")]
 
 
 def test_what_is_not_quantized_is_float16(tmp_path: Path) -> None:
     path = tmp_path / "model.rknn"
     path.write_bytes(rknn_bytes(description(length=16, width=8, output="")))
-    assert read_rknn(path).outputs[0].type == "float16"
+    assert read_rknn(path).outputs[0].dtype == "float16"
 
 
 @pytest.mark.parametrize(

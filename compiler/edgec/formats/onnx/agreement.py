@@ -16,6 +16,8 @@ _SPAN = 16.0
 # Parts whose largest value is below this, beside larger ones, are scores that no threshold lets through.
 FAINT = 0.05
 
+RESIZED = "its size depends on the data"
+
 
 @dataclass(frozen=True)
 class Part:
@@ -98,7 +100,9 @@ class Agreement:
             if output.not_finite:
                 return f"`{output.name}` is not finite for {output.not_finite} of {output.samples} samples"
             if output.other_shape:
-                return f"`{output.name}` has another shape for {output.other_shape} of {output.samples} samples"
+                return (
+                    f"`{output.name}` has another shape for {output.other_shape} of {output.samples} samples: {RESIZED}"
+                )
         return None
 
 

@@ -93,12 +93,12 @@ def _exported(answer: Mapping[str, Any], classifier: Classifier, script: Path, l
     hint = f"the whole output is in {log}"
     try:
         interface = {"inputs": answer["inputs"], "outputs": answer["outputs"]}
-        told = [(value["name"], value["type"], value["shape"][1:]) for side in interface.values() for value in side]
+        told = [(value["name"], value["dtype"], value["shape"][1:]) for side in interface.values() for value in side]
         difference, opset = float(answer["max_difference"]), answer["opset"]
         found = ExportedClassifier(interface, difference, answer["versions"], int(answer["peak_mib"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ToolError.of(f"{script.name} gave an answer of another form: {error!r}", hint=hint) from error
-    wanted = [(INPUT, "float", list(classifier.shape[1:])), (OUTPUT, "float", [len(classifier.labels)])]
+    wanted = [(INPUT, "float32", list(classifier.shape[1:])), (OUTPUT, "float32", [len(classifier.labels)])]
     if told != wanted or opset != OPSET:
         raise ToolError.of(
             f"Optimum's export has {told} in opset {opset}, and {wanted} in opset {OPSET} were planned", hint=hint

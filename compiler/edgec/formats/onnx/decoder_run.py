@@ -7,7 +7,7 @@ killed run left is removed by the next.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ _PROVIDERS = {"fp16": "cuda"}
 
 @dataclass(frozen=True)
 class MadeDecoder:
-    """What was made. `interface`: inputs and outputs as [name, type, shape]; `operators`: how many of each."""
+    """What was made. `interface`: inputs and outputs, as manifests have them; `operators`: how many of each."""
 
     files: tuple[str, ...]
     interface: Mapping[str, Any]
@@ -88,8 +88,8 @@ def make_decoder(
         require_file(made / MODEL_FILE, _MAKERS[layout.kind], log, most_bytes=layout.graph_bytes)
         try:
             found = MadeDecoder(
-                layout.files, {"inputs": answer["inputs"], "outputs": answer["outputs"]}, answer["operators"],
-                answer["versions"], int(answer["peak_mib"]),
+                layout.files, {side: [_port(*port) for port in answer[side]] for side in ("inputs", "outputs")},
+                answer["operators"], answer["versions"], int(answer["peak_mib"]),
             )  # fmt: skip
             wrong = [*_wrong_interface(answer, decoder, layout), *_wrong_operators(answer, decoder, layout)]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -125,6 +125,11 @@ def _request(
         "layers": decoder.layers,
         "threads": usable_cores(),
     }
+
+
+def _port(name: str, kind: str, shape: Sequence[int | str]) -> dict[str, Any]:
+    dtype = "float32" if kind == "FLOAT" else kind.lower()
+    return {"name": name, "dtype": dtype, "shape": list(shape)}
 
 
 def _wrong_interface(answer: Mapping[str, Any], decoder: Decoder, layout: DecoderLayout) -> list[str]:

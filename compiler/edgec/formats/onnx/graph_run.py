@@ -15,7 +15,8 @@ import numpy as np
 
 from edgec.events import Reporter
 from edgec.formats.candidates import Candidate, Demand
-from edgec.formats.onnx.agreement import Agreement, agreement_of
+from edgec.formats.onnx.agreement import RESIZED, Agreement, agreement_of
+from edgec.formats.onnx.faults import require_sound
 from edgec.formats.onnx.graph import UserGraph
 from edgec.formats.onnx.graph_routes import DATA_FILE, GRAPH_FILE, GraphLayout, GraphRoute
 from edgec.formats.onnx.run import answer_of
@@ -105,7 +106,8 @@ def prepare_graph(
     log: Path,
     script: Path = PREPARE_SCRIPT,
 ) -> Prepared:
-    """Writes the graph, its inputs fixed, into the folder `out`. Raises ToolError: died, or another graph."""
+    """Writes the graph, its inputs fixed, into the folder `out`. Raises ToolError: died, or another graph;
+    InputError: a model that does not load."""
     with scratch_in(out, _SCRATCH) as scratch:
         made = scratch / GRAPH_FILE
         data = DATA_FILE if graph.external else None
@@ -121,6 +123,7 @@ def prepare_graph(
             environment, script, request, timeout_s=_TIMEOUT_S, log=log, memory_mib=graph_memory_mib(graph),
             report=report,
         )  # fmt: skip
+        require_sound(answer, graph.file)
         files = (GRAPH_FILE, *([] if data is None else [data]))
         for name in files:
             require_file(scratch / name, "the preparation", log)
@@ -170,6 +173,7 @@ def quantize_graph(
             environment, script, request, timeout_s=_TIMEOUT_S + route_limit_s * len(routes), log=log,
             memory_mib=quantize_memory_mib(graph, routes), report=report,
         )  # fmt: skip
+        require_sound(answer, graph.file)
         with answer_of(script, log):
             tried = _candidates(answer["candidates"], routes)
         chosen = choose_graph(tried, routes, demand, log)
@@ -188,9 +192,11 @@ def choose_graph(tried: Sequence[Candidate], routes: Sequence[GraphRoute], deman
     """
     good = [c for c in tried if demand.met_by(c)]
     if not good:
+        resized = "end the model before the operation whose result's size depends on the data, or "
+        resized = resized if any(RESIZED in (c.failed or "") for c in tried) else ""
         raise demand.missed_by(
-            tried, f"calibrate on more samples of the model's use, lower prove.min_cosine or prove.min_top1, or use "
-            f"`scheme: fp32`; the log is {log}", judged_on="the calibration samples",
+            tried, f"{resized}calibrate on more samples of the model's use, lower prove.min_cosine or prove.min_top1, "
+            f"or use `scheme: fp32`; the log is {log}", judged_on="the calibration samples",
         )  # fmt: skip
     smallest = min(c.size_bytes for c in good)
     fast = {route.name for route in routes if route.in_integers}
@@ -250,6 +256,7 @@ def compare_graphs(
         answer = run_json(
             environment, script, request, timeout_s=_TIMEOUT_S, log=log, memory_mib=memory_mib, report=report
         )
+    require_sound(answer, reference.name)
     with answer_of(script, log):
         version = str(answer["versions"]["onnxruntime"])
         return Compared(agreement_of(answer["outputs"]), int(answer["different"]), version, int(answer["peak_mib"]))

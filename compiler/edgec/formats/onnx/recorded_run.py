@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgec.events import Reporter
 from edgec.formats.onnx.agreement import agreement_of
+from edgec.formats.onnx.faults import require_sound
 from edgec.formats.onnx.graph_run import Compared
 from edgec.formats.onnx.run import answer_of
 from edgec.formats.tool_files import scratch_in
@@ -42,6 +43,7 @@ def compare_recorded(
         answer = run_json(
             environment, script, request, timeout_s=_TIMEOUT_S, log=log, memory_mib=memory_mib, report=report
         )
+    require_sound(answer, reference.name)
     with answer_of(script, log):
         version = str(answer["versions"]["onnxruntime"])
         return Compared(agreement_of(answer["outputs"]), int(answer["different"]), version, int(answer["peak_mib"]))

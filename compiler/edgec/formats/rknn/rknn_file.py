@@ -21,11 +21,11 @@ _LARGEST_TEXT = 16 << 20
 
 @dataclass(frozen=True)
 class RknnTensor:
-    """An input or output. `type`: as quantized (`int8`), or what it is without: `float16`, or an input's own type."""
+    """An input or output. `dtype`: as quantized (`int8`), or what it is without: `float16`, or an input's own type."""
 
     name: str
     shape: tuple[int, ...]
-    type: str
+    dtype: str
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from edgec.errors import ToolError
 from edgec.events import Note, Reporter
 from edgec.formats.candidates import Candidate, Demand
 from edgec.formats.onnx.agreement import agreement_of
+from edgec.formats.onnx.faults import require_sound
 from edgec.formats.rknn.layout import RknnLayout
 from edgec.formats.rknn.rknn_file import RknnFile, read_rknn
 from edgec.formats.rknn.routes import Route
@@ -63,7 +64,7 @@ class RknnJob:
 
     `inputs`, `outputs`: shapes; `outputs` None: they are not known beforehand; `optional`: inputs that a graph may
     lack; `input_type`: of those that are not quantized; `results`: what the request calls the file of the simulator's
-    answers; `otherwise`: a format for the CPU.
+    answers; `otherwise`: a format for the CPU; `judged_on`: what a miss is told to be on.
     """
 
     script: Path
@@ -74,6 +75,7 @@ class RknnJob:
     optional: frozenset[str] = frozenset()
     input_type: str = "int64"
     otherwise: str = "gguf"
+    judged_on: str = "the calibration text"
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def compile_by_routes(
             }
             try:
                 made = _made_by(
-                    environment, job, layout, route, scratch=scratch, request=request,
+                    environment, graph, job, layout, route, scratch=scratch, request=request,
                     log=log, memory_mib=memory_mib, report=report, timeout_s=timeout_s,
                 )  # fmt: skip
             except _RouteError as error:
@@ -181,7 +183,7 @@ def compile_by_routes(
                     report(Note(f"{message}; the proof judges it"))
                 return replace(made, tried=tuple(tried), printed_errors=errors)
     hint = f"lower prove.min_cosine, or use `format: {job.otherwise}` on the CPU; the logs are in {logs}"
-    raise demand.missed_by(tried, hint)
+    raise demand.missed_by(tried, hint, judged_on=job.judged_on)
 
 
 class _RouteError(ToolError):
@@ -190,6 +192,7 @@ class _RouteError(ToolError):
 
 def _made_by(
     environment: Environment,
+    graph: Path,
     job: RknnJob,
     layout: RknnLayout,
     route: Route,
@@ -212,6 +215,7 @@ def _made_by(
         if error.from_outside:
             raise
         raise _RouteError(*error.diagnostics) from error
+    require_sound(answer, graph.name)
     try:
         candidate, file = _candidate(route, answer, scratch / layout.file, job=job, layout=layout, log=log)
         require_file(scratch / VECTORS_FILE, "the simulator's results", log, missing=f"a file {VECTORS_FILE}")

@@ -22,13 +22,13 @@ from edgec.prove.classifier_pair.subject import (
     strange_answer,
 )
 from edgec.prove.encoder import Floats, compare_embeddings
+from edgec.prove.finer import finer_onnx
 from edgec.prove.model import Check, NotVerified, Proof
 from edgec.prove.thresholds import Thresholds
 from edgec.toolchain.environments import Environment
 
 _LOG = "onnx-proof.log"
 _ROWS = ("source", "artifact", "batched")
-_FINER = "choose `scheme: auto`, `int8_static` or `fp32`"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def prove_classifier_pair(
         size_check("logits of the source", source, pair.classifier),
     ]
     if all(check.passed for check in checks):
-        checks += logit_checks(source, artifact, pair.limits, finer=_FINER)
+        checks += logit_checks(source, artifact, pair.limits, finer=finer_onnx(pair.scheme))
         checks += [] if not checks[-1].passed else [_batch_check(source, rows["batched"], pair.limits)]
     return Proof(
         artifact=pair.name,

@@ -22,11 +22,11 @@ from edgec.prove.classifier_pair.subject import (
 )
 from edgec.prove.encoder import Floats
 from edgec.prove.encoder_pair.simulated import SIMULATED
+from edgec.prove.finer import finer_rknn
 from edgec.prove.model import Proof
 from edgec.toolchain.environments import Environment
 
 _LOG = "rknn-proof.log"
-_FINER = "choose `scheme: auto`, which takes the smallest that passes, `mixed` or `fp16`"
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def prove_simulated_classifier(
         size_check("logits of the source", source, subject.classifier),
     ]
     if all(check.passed for check in checks):
-        checks += logit_checks(source, artifact, subject.limits, finer=_FINER)
+        checks += logit_checks(source, artifact, subject.limits, finer=finer_rknn(subject.scheme))
     return Proof(
         artifact=subject.name,
         runtime=f"rknn-toolkit2 {subject.toolkit}, its simulator of the RK3588",

@@ -19,12 +19,12 @@ from edgec.prove.encoder_pair.subject import (
     read_rows,
     size_check,
 )
+from edgec.prove.finer import finer_rknn
 from edgec.prove.model import NotVerified, Proof
 from edgec.toolchain.environments import Environment
 
 _LOG = "rknn-proof.log"
 _COSINES = ("smallest cosine", "mean cosine")
-_FINER = "choose `scheme: auto`, which takes the smallest that passes, `mixed` or `fp16`, or set prove.min_cosine"
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,9 @@ def prove_simulated(
     checks = [tokens.check(), size_check("embedding size", artifact, subject.encoder)]
     if all(check.passed for check in checks):
         agreed = embedding_checks(compare_embeddings(source, artifact), subject.limits)
+        finer = f"{finer_rknn(subject.scheme)}, or set prove.min_cosine"
         checks += [
-            check.model_copy(update={"hint": _FINER if check.name in _COSINES else check.hint}) for check in agreed
+            check.model_copy(update={"hint": finer if check.name in _COSINES else check.hint}) for check in agreed
         ]
     return Proof(
         artifact=subject.name,

@@ -15,6 +15,7 @@ from edgec.formats.candidates import Demand
 from edgec.formats.onnx.agreement import FAINT, OutputAgreement
 from edgec.formats.onnx.graph_run import Compared, compare_graphs
 from edgec.prove.checks import at_least, at_most
+from edgec.prove.finer import finer_onnx
 from edgec.prove.model import Attempt, Check, NotVerified, Proof
 from edgec.prove.thresholds import demanded
 from edgec.recipe.model import Prove
@@ -27,8 +28,13 @@ _MIN_FIRST, _MIN_FIRST_FLOAT = 0.95, {"fp32": 0.999, "fp16": 0.98}
 # docs/onnx.md says where they come from. An artifact that gives one answer to all samples has 1, one that swaps them 2.
 _MAX_ERROR_SHARE, _MAX_ERROR_SHARE_OF = 0.1, {"fp32": 0.001, "fp16": 0.01}
 _HIGHEST_ERROR_SHARE = 0.5
-_FINER = "choose `scheme: auto` or `int8_fine`, calibrate on more samples of the model's use, or set prove.min_cosine"
+MORE_SAMPLES = "calibrate on more samples of the model's use, or set prove.min_cosine"
 _BROKEN = "the graph gives what the source does not: choose another scheme; the log of the build has more"
+
+_RESIZED = (
+    "an output's size depends on the data, as after NonZero or NonMaxSuppression, and a number that moved a little "
+    "makes it another: end the model before that operation, and leave it to the program around the model"
+)
 
 
 @dataclass(frozen=True)
@@ -71,10 +77,11 @@ def prove_graph(
         environment, subject.source, subject.model, subject.samples, scratch,
         memory_mib=memory_mib, report=report, log=subject.logs / _LOG,
     )  # fmt: skip
+    finer = f"{finer_onnx(subject.scheme)}, {MORE_SAMPLES}"
     return Proof(
         artifact=subject.name,
         runtime=f"onnxruntime {compared.runtime} (CPU)",
-        checks=tuple(graph_checks(compared, graph_limits(subject.scheme, subject.settings), _FINER)),
+        checks=tuple(graph_checks(compared, graph_limits(subject.scheme, subject.settings), finer)),
         attempts=subject.attempts,
         not_verified=tuple(_limits(subject, compared)),
     )
@@ -83,7 +90,8 @@ def prove_graph(
 def graph_checks(compared: Compared, limits: Demand, finer: str) -> Iterator[Check]:
     """Each output beside the source's. `finer`: what to do about a miss."""
     outputs = compared.agreement.outputs
-    yield at_most("outputs not finite, or of another shape", sum(o.broken for o in outputs), 0, "samples", hint=_BROKEN)
+    broken = _RESIZED if any(output.other_shape for output in outputs) else _BROKEN
+    yield at_most("outputs not finite, or of another shape", sum(o.broken for o in outputs), 0, "samples", hint=broken)
     hint = "the source ignores its inputs, or all samples are the same: give different ones in prove.held_out"
     yield at_least("different answers of the source", compared.different, 2, "", hint=hint)
     for output in outputs:

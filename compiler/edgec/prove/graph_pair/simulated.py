@@ -11,15 +11,12 @@ from pathlib import Path
 from edgec.events import Reporter
 from edgec.formats.onnx.recorded_run import compare_recorded
 from edgec.prove.encoder_pair.simulated import SIMULATED
-from edgec.prove.graph_pair.pair import GraphSubject, graph_checks, graph_limits, sample_limits
+from edgec.prove.finer import finer_rknn
+from edgec.prove.graph_pair.pair import MORE_SAMPLES, GraphSubject, graph_checks, graph_limits, sample_limits
 from edgec.prove.model import Proof
 from edgec.toolchain.environments import Environment
 
 _LOG = "rknn-graph-proof.log"
-_FINER = (
-    "choose `scheme: auto`, which takes the smallest that passes, `mixed` or `fp16`, calibrate on more samples of the "
-    "model's use, or set prove.min_cosine"
-)
 
 
 @dataclass(frozen=True)
@@ -38,11 +35,12 @@ def prove_simulated_graph(
         environment, subject.source, subject.recorded, subject.samples, scratch,
         memory_mib=memory_mib, report=report, log=subject.logs / _LOG,
     )  # fmt: skip
+    finer = f"{finer_rknn(subject.scheme)}, {MORE_SAMPLES}"
     return Proof(
         artifact=subject.name,
         runtime=f"rknn-toolkit2 {subject.toolkit}, its simulator of the RK3588",
         in_place_of="RKNN on the NPU",
-        checks=tuple(graph_checks(compared, graph_limits(subject.scheme, subject.settings), _FINER)),
+        checks=tuple(graph_checks(compared, graph_limits(subject.scheme, subject.settings), finer)),
         attempts=subject.attempts,
         not_verified=(*SIMULATED, *sample_limits(subject, compared)),
     )

@@ -12,6 +12,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).parent))
 
 import onnxruntime
+from faults import or_fault
 from graph_file import openable
 from graph_run import Reference, compare
 
@@ -21,6 +22,11 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
 
     Answers `outputs`: the sums of each; `different`: how many different answers the reference gave; `time_share`.
     """
+    answer: dict[str, Any] = or_fault(_run, request, progress)
+    return answer
+
+
+def _run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
     scratch, threads = Path(request["scratch"]), int(request["threads"])
     os.chdir(scratch)
     progress(0, 2, "models", "the source")

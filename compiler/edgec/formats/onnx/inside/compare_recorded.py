@@ -13,6 +13,7 @@ sys.path.append(str(Path(__file__).parent))
 
 import numpy as np
 import onnxruntime
+from faults import or_fault
 from graph_run import OutputSums, Reference
 
 
@@ -22,6 +23,11 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
 
     Answers `outputs`: the sums of each; `different`: how many different answers the reference gave.
     """
+    answer: dict[str, Any] = or_fault(_run, request, progress)
+    return answer
+
+
+def _run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
     scratch = Path(request["scratch"])
     os.chdir(scratch)
     progress(0, 1, "models", "the source")

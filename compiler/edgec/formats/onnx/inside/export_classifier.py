@@ -79,7 +79,8 @@ def _fix_size(graph: Any, shape: list[int]) -> None:
 def _described(value: Any) -> dict[str, Any]:
     tensor = value.type.tensor_type
     shape = [d.dim_value if d.HasField("dim_value") else d.dim_param for d in tensor.shape.dim]
-    return {"name": value.name, "type": onnx.TensorProto.DataType.Name(tensor.elem_type).lower(), "shape": shape}
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    return {"name": value.name, "dtype": dtype, "shape": shape}
 
 
 def _difference(request: dict[str, Any], path: Path) -> float:

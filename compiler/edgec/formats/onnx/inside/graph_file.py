@@ -51,6 +51,12 @@ def values(tensor: Any, folder: Path) -> Any:
     return _mapped(folder / at["location"], kind, int(at.get("offset", 0)), shape)
 
 
+def constants(model: Any) -> Iterator[Any]:
+    """All tensors with values: weights, constants, those of branches, loops and functions."""
+    yield from model.graph.initializer
+    yield from _inner_tensors([*model.graph.node, *(n for f in model.functions for n in f.node)])
+
+
 def write(model: Any, folder: Path, out: Path, *, beside: bool) -> None:
     """Writes the graph to `out`. `folder`: where weights that are not in it lie; `beside`: where they go."""
     for tensor in _inner_tensors([*model.graph.node, *(n for f in model.functions for n in f.node)]):

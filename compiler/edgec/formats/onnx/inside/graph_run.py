@@ -14,10 +14,14 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from faults import FaultError, blaming_the_model
 
 # More channels than this have no sums of their own: then none of them is a class or a coordinate.
 _MOST_CHANNELS = 4096
 _DIGITS = 7
+# Of the largest value: what one and the same model may differ from itself.
+_SAME = 1e-3
+_REPAIR = "repair the model, or give samples of its use: what it gives itself cannot be compared with"
 _LEAST_SPREAD = 1e-11
 
 
@@ -38,7 +42,10 @@ def feeds(paths: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 
 class Reference:
-    """The outputs of the float32 graph on samples, kept in files: all at once may be more than memory."""
+    """The outputs of the float32 graph on samples, kept in files: all at once may be more than memory.
+
+    Raises FaultError where it cannot be run, gives what is no number, or another answer to the same sample.
+    """
 
     def __init__(self, path: Path, samples: Sequence[str], folder: Path, threads: int) -> None:
         session = open_session(path, threads)
@@ -47,13 +54,19 @@ class Reference:
         self.files: list[Path] = []
         self.seconds = 0.0
         digests = set()
+        no_numbers = NoNumbers(self.names)
         for number, feed in enumerate(feeds(samples)):
             started = time.process_time()
-            outputs = session.run(None, feed)
+            with blaming_the_model("the model cannot be run on a sample", _REPAIR):
+                outputs = session.run(None, feed)
             self.seconds += time.process_time() - started
+            if number == 0:
+                require_the_same(self.names, outputs, session.run(None, feed))
+            no_numbers.add(outputs)
             digests.add(hashlib.sha256(b"".join(np.ascontiguousarray(o).tobytes() for o in outputs)).digest())
             self.files.append(folder / f"reference-{number:05d}.npz")
             np.savez(self.files[-1], *outputs)
+        no_numbers.refuse()
         self.different = len(digests)
 
     def outputs(self) -> Iterator[list[Any]]:
@@ -61,6 +74,42 @@ class Reference:
         for file in self.files:
             with np.load(file, allow_pickle=False) as arrays:
                 yield [arrays[f"arr_{i}"] for i in range(len(self.names))]
+
+
+class NoNumbers:
+    """Counts samples for which the model itself gives NaN."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._found = dict.fromkeys(names, 0)
+        self._samples = 0
+
+    def add(self, outputs: Sequence[Any]) -> None:
+        """One sample."""
+        self._samples += 1
+        for name, output in zip(self._found, outputs, strict=True):
+            self._found[name] += bool(output.dtype.kind == "f" and np.isnan(output).any())
+
+    def refuse(self) -> None:
+        """Raises FaultError, naming the first output."""
+        for name, count in self._found.items():
+            if count:
+                raise FaultError(
+                    f"the model itself gives NaN in `{name}` for {count} of {self._samples} samples", _REPAIR
+                )
+
+
+def require_the_same(names: Sequence[str], once: Sequence[Any], again: Sequence[Any]) -> None:
+    """Raises FaultError where a model differs from itself on one sample."""
+    for name, one, other in zip(names, once, again, strict=True):
+        near = one.shape == other.shape
+        if near and one.dtype.kind == "f":
+            finite = one[np.isfinite(one)]
+            largest = float(np.abs(finite).max()) if finite.size else 0.0
+            near = np.allclose(one, other, rtol=0, atol=_SAME * largest, equal_nan=True)
+        elif near:
+            near = bool((one == other).all())
+        if not near:
+            raise FaultError(f"the model gives another `{name}` each time it runs on the same sample", _REPAIR)
 
 
 def compare(reference: Reference, path: Path, threads: int) -> tuple[list[dict[str, Any]], float]:
@@ -104,18 +153,20 @@ class OutputSums:
             answer["elements"] += want.size
             answer["same_elements"] += int((want == got).sum())
             return
-        if not np.isfinite(got).all():
+        infinite = np.isinf(want)
+        if not np.array_equal(want[infinite], got[infinite]) or not np.isfinite(got[~infinite]).all():
             answer["not_finite"] += 1
             return
-        want, got = want.astype(np.float64), got.astype(np.float64)
+        if want.ndim == 2 and want.shape[1] > 1:
+            answer["rows"] += want.shape[0]
+            answer["same_first"] += int((want.argmax(axis=1) == got.argmax(axis=1)).sum())
+        # Equal infinities, as masks have them, are no error; the rest is compared.
+        want, got = (np.where(infinite, 0.0, values.astype(np.float64)) for values in (want, got))
         scale, size = float(np.linalg.norm(want)), float(np.linalg.norm(got))
         dot = float((want * got).sum())
         both_zero = scale == 0 and size == 0
         answer["cosines"].append(1.0 if both_zero else round(dot / max(scale * size, 1e-300), 9))
         answer["errors"].append(0.0 if both_zero else float(np.linalg.norm(want - got)) / max(scale, 1e-300))
-        if want.ndim == 2 and want.shape[1] > 1:
-            answer["rows"] += want.shape[0]
-            answer["same_first"] += int((want.argmax(axis=1) == got.argmax(axis=1)).sum())
         self._add_channels(want, got)
         self._add_spread(want, got)
 

@@ -17,6 +17,7 @@ sys.path.append(str(Path(__file__).parent))
 import numpy as np
 import onnx
 import onnxruntime
+from faults import or_fault
 from graph_file import data_file, read, size_bytes, values, write
 from graph_ranges import METHODS, Ranges
 from graph_run import Reference, compare
@@ -37,6 +38,11 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
 
     Answers `candidates`: name, size, sums of each output on `judged` and its share of time, or why it failed.
     """
+    answer: dict[str, Any] = or_fault(_run, request, progress)
+    return answer
+
+
+def _run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
     os.umask(0o022)
     scratch = Path(request["scratch"])
     # Tools leave files where they run.

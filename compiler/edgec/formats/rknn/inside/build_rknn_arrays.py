@@ -19,7 +19,8 @@ sys.path.append(str(Path(__file__).parent))
 sys.path.append(str(Path(__file__).parents[2] / "onnx" / "inside"))
 
 import numpy as np
-from graph_run import OutputSums
+from faults import or_fault
+from graph_run import NoNumbers, OutputSums
 from rknn.api import RKNN
 from toolkit_steps import compiled, in_onnxruntime, prepare, succeeded, versions
 
@@ -34,6 +35,11 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
     Answers agreement with the float32 graph on `judged` (`by_channel`: the sums of each output), and versions;
     `outputs` gets the model's answers to `proven`: the array `<sample>/<output>` for each.
     """
+    answer: dict[str, Any] = or_fault(_run, request, progress)
+    return answer
+
+
+def _run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
     os.umask(0o022)
     # The toolkit leaves files where it runs.
     os.chdir(request["scratch"])
@@ -98,9 +104,13 @@ def _sums(toolkit: Any, request: dict[str, Any], names: Sequence[str]) -> dict[s
     """What each output sums up to beside the float32 graph's: an output may hold things of different size."""
     session = in_onnxruntime(request["model"], int(request["threads"]))
     sums = [OutputSums(value.name) for value in session.get_outputs()]
+    no_numbers = NoNumbers([value.name for value in session.get_outputs()])
     for path in request["judged"]:
         sample = _sample(path)
-        for one, want, got in zip(sums, session.run(None, sample), _simulated(toolkit, names, sample), strict=True):
+        wanted = session.run(None, sample)
+        no_numbers.add(wanted)
+        no_numbers.refuse()
+        for one, want, got in zip(sums, wanted, _simulated(toolkit, names, sample), strict=True):
             one.add(want, got)
     return {"sums": [one.answer() for one in sums]}
 
