@@ -62,6 +62,13 @@ class Shop:
             **self.extra,
         }
 
+    def with_fresh_cache(self, name: str) -> Shop:
+        """The same folders and keys, with nothing built; toolchains are shared."""
+        cache = self.folder / name
+        cache.mkdir()
+        (cache / "toolchains").symlink_to(self.folder / "cache" / "toolchains")
+        return dataclasses.replace(self, extra={**self.extra, "EDGEC_CACHE": str(cache)})
+
     def recipe(self, text: str = RECIPE, name: str = "recipe.yaml") -> Path:
         """Writes a recipe."""
         path = self.folder / name

@@ -104,6 +104,18 @@ def test_two_inputs_from_an_npz(workshop: Shop) -> None:
     assert {p.name for p in (folder / "onnx").iterdir()} == names
 
 
+def test_two_builds_of_auto_give_the_same_digest(workshop: Shop) -> None:
+    # Times and memory differ from run to run, and must not stand in what is signed.
+    save(two_towers(), workshop.folder / "model.onnx")
+    np.savez(workshop.folder / "calibration.npz", **pairs(12, 1))
+    np.savez(workshop.folder / "held-out.npz", **pairs(8, 2))
+    text = recipe(workshop, "scheme: auto, calibration: calibration.npz", ending="npz")
+    one, two = (workshop.with_fresh_cache(n).run("build", text, "--output", f"out-{n}") for n in ("first", "second"))
+    assert (one.code, two.code) == (0, 0), (one.last, two.last)
+    assert one.last["digest"] == two.last["digest"]
+    assert one.last["artifacts"][0]["route"] is not None
+
+
 def test_a_classifier_of_an_old_opset_with_an_open_batch(workshop: Shop) -> None:
     save(classifier(opset=11), workshop.folder / "model.onnx")
     np.save(workshop.folder / "calibration.npy", classified(24, 3)[0])

@@ -28,6 +28,8 @@ artifacts:
     quantize: {{scheme: int8_static, calibration: {calibration}, max_lines: 8}}
   - format: onnx
     quantize: {{scheme: fp32}}
+  - format: onnx
+    quantize: {{scheme: auto, calibration: {calibration}, max_lines: 16}}
 prove: {{held_out: {held_out}}}
 """
 
@@ -74,9 +76,14 @@ def test_minilm_is_small_and_near_and_the_report_shows_what_was_rejected(
     report = (folder / "report.html").read_text(encoding="utf-8")
     assert "What was tried" in report
     assert report.count("rejected</td>") == 11
+    assert "ONNX, auto: dynamic-token" in report
+    assert f"{(folder / 'onnx' / 'model-auto.onnx').stat().st_size:,} bytes as built" in report
 
+    assert built.last["artifacts"] == [{"name": "onnx-auto", "scheme": "auto", "route": "dynamic-token"}]
     manifest = json.loads((folder / "edgec-manifest.json").read_bytes())
     assert {"onnxruntime", "optimum-onnx", "toolchain optimum", "torch"} <= manifest["tools"].keys()
+    assert [a["route"] for a in manifest["artifacts"]] == ["dynamic-token"]
+    assert (manifest["model"]["pooling"], manifest["model"]["normalize"]) == ("mean", True)
     assert any(n["what"] == "the device's own kernels" for n in manifest["not_verified"])
     assert (folder / "tokenizer.json").read_bytes() == (minilm_checkpoint / "tokenizer.json").read_bytes()
 
@@ -93,20 +100,30 @@ def test_a_tiny_encoder_in_other_schemes_twice_the_same(workshop: Shop) -> None:
     held_out = workshop.folder / "held_out.txt"
     held_out.write_text("\n".join(lines[3000:3400]))
     recipe = workshop.recipe(RECIPE.format(model=model, calibration=TEXTS / "calibration.txt", held_out=held_out))
-    found = []
-    for _ in range(2):
-        built = workshop.run("build", recipe, "--output", "bundles")
+    found, digests = [], []
+    for number in ("1", "2"):
+        # A cache of its own each time: what one build measured must not stand in what another one signs.
+        built = workshop.with_fresh_cache(f"cache-{number}").run("build", recipe, "--output", f"bundles-{number}")
         assert built.code == 0, built.last
+        digests.append(built.last["digest"])
         folder = unpacked(workshop, built.last["bundle"])
         files = sorted((folder / "onnx").iterdir())
         found.append({p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files})
         proofs = {p["artifact"]: checks(p) for p in built.last["proofs"]}
         sizes = {p.name: p.stat().st_size for p in files}
-        workshop.run("clean")
-        for path in (folder, workshop.folder / built.last["bundle"]):
-            path.rename(path.with_name(f"{path.name}-{len(found)}"))
+        folder.rename(folder.with_name(f"{folder.name}-{number}"))
+    assert digests[0] == digests[1]
+    done = workshop.folder / "model-2"
+    told = json.loads((done / "edgec-manifest.json").read_bytes())["model"]
+    assert (told["kind"], told["pooling"], told["normalize"]) == ("encoder", "mean", False)
+    for name in ("modules.json", "1_Pooling/config.json"):
+        assert (done / name).read_bytes() == (model / name).read_bytes()
+    # The time of each route is told while it runs, and only there.
+    took = [e["message"] for e in built.events if "of the float32 graph's CPU time" in e.get("message", "")]
+    assert len(took) == 12
+    assert sum(message.endswith("; chosen") for message in took) == 1
     assert found[0] == found[1]
-    assert found[0].keys() == {"model-fp32.onnx", "model-int8_fine.onnx", "model-int8_static.onnx"}
+    assert found[0].keys() == {f"model-{s}.onnx" for s in ("auto", "fp32", "int8_fine", "int8_static")}
     assert sizes["model-int8_fine.onnx"] < 0.35 * sizes["model-fp32.onnx"]
     assert proofs["onnx-fp32"]["smallest cosine"] > 0.99999
     assert 0.996 < proofs["onnx-int8_fine"]["smallest cosine"] < 0.99999

@@ -61,6 +61,8 @@ def test_a_tiny_encoder_in_both_types_says_what_a_program_must_know(workshop: Sh
     assert proofs["rknn-fp16"]["smallest cosine"] > 0.9999
     assert 0.9 < proofs["rknn-w8a8"]["smallest cosine"] < 0.9999
     manifest = json.loads((folder / "edgec-manifest.json").read_bytes())
+    assert (manifest["model"]["pooling"], manifest["model"]["normalize"]) == ("mean", False)
+    assert (folder / "1_Pooling" / "config.json").exists()
     told = manifest["model"]["interfaces"]
     assert told["rknn-w8a8"]["outputs"] == [{"name": "last_hidden_state", "shape": [1, 64, 256], "dtype": "int8"}]
     assert told["rknn-fp16"]["outputs"][0]["dtype"] == "float16"
@@ -105,6 +107,11 @@ def test_the_recipe_is_built_from_a_hub(hub_shop: Shop) -> None:
     (proof,) = built.last["proofs"]
     assert {c["name"]: c["measured"] for c in proof["checks"]}["mean cosine"] >= 0.99
     assert [a["chosen"] for a in proof["attempts"]].count(True) == 1
+    chosen = next(a["name"] for a in proof["attempts"] if a["chosen"])
+    assert [a["route"] for a in built.last["artifacts"]] == [chosen]
+    report = (hub_shop.folder / built.last["report"]).read_text(encoding="utf-8")
+    assert "Proven on the simulator, not verified on hardware" in report
+    assert f"RKNN, auto: {chosen}" in report
 
 
 KEPT = """

@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
     shutil.copytree(MODEL, tmp_path / "model")
     (tmp_path / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
     (tmp_path / "calibration.txt").write_text("To calibrate with. " * 50, encoding="utf-8")
-    (tmp_path / "held_out.txt").write_text("To prove with. " * 50, encoding="utf-8")
+    (tmp_path / "held_out.txt").write_text("To prove with. " * 100, encoding="utf-8")
     return tmp_path
 
 

@@ -94,7 +94,7 @@ def test_a_head_of_its_own_counts_with_its_embedding(tmp_path: Path) -> None:
     ("settings", "message", "line"),
     [
         ("quantize: {scheme: int8_fine}", "decoders as `onnx` have no scheme `int8_fine`", "scheme"),
-        ("graph: standard\n    quantize: {scheme: int4}", "`graph: standard` have no scheme `int4`", "scheme"),
+        ("graph: standard\n    quantize: {scheme: int4}", "`graph: standard` has no scheme `int4`", "scheme"),
         ("quantize: {scheme: fp16, block_size: 64}", "`block_size` has no use with `fp16`", "block_size"),
         ("quantize: {scheme: int8, algorithm: k_quant}", "`algorithm` has no use with `int8`", "algorithm"),
     ],

@@ -138,3 +138,18 @@ def test_a_kind_of_model_that_no_runtime_of_the_target_runs_is_refused(tmp_path:
         runtime_of(target.model_copy(update={"runtimes": decoders}), made.settings)
     assert caught.value.diagnostics[0].message == "`pi5-8gb` runs no model of this kind as `onnx` in `auto`"
     assert caught.value.diagnostics[0].hint
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    plan(tmp_path)
+    model = tmp_path / "model"
+    vocabulary = json.loads((model / "tokenizer.json").read_text())["model"]["vocab"]
+    tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+    (model / "vocab.txt").write_text("\n".join(tokens) + "\n")
+    loaded, target = load_checked(tmp_path / "recipe.yaml", env={})
+    artifact = loaded.recipe.artifacts[0]
+    assert isinstance(artifact, OnnxArtifact)
+    plan_onnx(loaded, target, open_source(loaded, offline=True, digest_file=sha256_file).header, artifact, 0)
+    (model / "vocab.txt").write_text("\n".join([*tokens[:10], *sorted(tokens[10:])]) + "\n")
+    with pytest.raises(InputError, match="one of the two files is of another model"):
+        plan_onnx(loaded, target, open_source(loaded, offline=True, digest_file=sha256_file).header, artifact, 0)

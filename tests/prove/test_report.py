@@ -126,9 +126,22 @@ def test_an_engine_that_nobody_built_is_not_called_proven() -> None:
     data = example()
     artifact = data.artifacts[0]
     proof = artifact.proof.model_copy(update={"in_place_of": "TensorRT Edge-LLM 0.11.0"})
-    page = render_report(replace(data, artifacts=(replace(artifact, proof=proof),)))
+    engine = replace(artifact, proof=proof, is_for_engine=True)
+    page = render_report(replace(data, artifacts=(engine,)))
     assert "Proven, but for the engine" in page
     assert "Proven against its source" not in page
+
+
+@pytest.mark.parametrize("runtime", ["RKNN on the NPU", "RKLLM on the NPU"])
+def test_what_a_simulator_ran_is_not_called_an_engine(runtime: str) -> None:
+    data = example()
+    artifact = data.artifacts[0]
+    proof = artifact.proof.model_copy(update={"in_place_of": runtime})
+    text = Page(render_report(replace(data, artifacts=(replace(artifact, proof=proof),)))).text
+    assert "Proven on the simulator, not verified on hardware" in text
+    assert "byte for byte" not in text
+    assert f"{runtime} ran nothing of this: not verified on hardware" in text
+    assert "The engine of" not in text
 
 
 def test_a_tight_fit_is_a_warning() -> None:
@@ -199,9 +212,9 @@ def test_what_was_tried_and_rejected_is_shown() -> None:
     (artifact,) = example().artifacts
     tried = (
         Attempt(name="weights", title="weights alone", chosen=True, size_bytes=22_979_728, mean_cosine=0.99935,
-                min_cosine=0.99821, time_share=0.59),
+                min_cosine=0.99821),
         Attempt(name="static-all", title="every operator", chosen=False, size_bytes=22_962_535, mean_cosine=0.78478,
-                min_cosine=0.40378, time_share=0.43),
+                min_cosine=0.40378),
         Attempt(name="static-u8", title=HOSTILE, chosen=False, size_bytes=0, failed="no kernel"),
     )  # fmt: skip
     data = replace(
@@ -209,12 +222,32 @@ def test_what_was_tried_and_rejected_is_shown() -> None:
     )
     page = Page(render_report(data))
     assert "What was tried" in page.text
-    for shown in ("23 MB", "0.7848", "0.4038", "0.43", "no kernel", "every operator"):
+    for shown in ("23 MB", "0.7848", "0.4038", "no kernel", "every operator"):
         assert shown in page.text
     assert (page.text.count("✓ chosen"), page.text.count("rejected")) == (1, 2)
-    # One route is no choice, and needs no table.
-    alone = replace(artifact, proof=artifact.proof.model_copy(update={"attempts": tried[:1]}))
-    assert "What was tried" not in Page(render_report(replace(example(), artifacts=(alone,)))).text
+    # A first route that was good enough is named too, and so is one of which nothing was compared.
+    for only in (tried[0], Attempt(name="weights", title="weights alone", chosen=True, size_bytes=22_979_728)):
+        alone = replace(artifact, scheme="auto", proof=artifact.proof.model_copy(update={"attempts": (only,)}))
+        text = Page(render_report(replace(example(), artifacts=(alone,)))).text
+        assert "GGUF, auto: weights" in text
+        assert "The only route that was tried" in text
+        assert ("weights alone" in text, text.count("✓ chosen")) == (True, 1)
+        assert ("0.9993" in text or "0.9994" in text) is (only.mean_cosine is not None)
+
+
+def test_a_bound_is_not_shown_as_what_was_built() -> None:
+    (artifact,) = example().artifacts
+    built = replace(
+        artifact, output_bytes=23_162_274, source_bytes=90_300_000, bytes_by_type={}, bound_bytes=34_603_008
+    )
+    text = Page(render_report(replace(example(), artifacts=(built,)))).text
+    for shown in (
+        "22.1 MiB", "26 % of the source's", "23,162,274 bytes as built", "upper bound was 33 MiB",
+        "at most, of 7.25 GiB available",
+        "Computed before the build, for files of at most 33 MiB; as built they have 22.1 MiB.",
+    ):  # fmt: skip
+        assert shown in text
+    assert "Bytes of tensors" not in text
 
 
 def test_bars_fill_their_width() -> None:

@@ -76,16 +76,19 @@ def test_secrets_do_not_reach_a_tool_and_it_is_told_to_stay_offline(ask, monkeyp
 @pytest.mark.parametrize(
     ("body", "match"),
     [
-        ("raise ValueError('no such operator')", r"exited with 1\n(.*\n)*.*no such operator"),
+        (
+            "raise ValueError('no such operator')",
+            r"the toolchain `tiny` \(script\) exited with 1: ValueError: no such operator\n",
+        ),
         ("import sys; sys.exit(0)", "ended without a result"),
         ("import os; os._exit(0)", "ended without a result"),
         ("return None", 'answered what is no reply: \'{"result": null, "peak_mib": '),
         ("return {'kl': float('nan')}", "not JSON compliant"),
         (
             "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
-            "SIGKILL, which the kernel does when memory runs out",
+            r"the toolchain `tiny` \(script\) was killed by SIGKILL, which the kernel does when memory runs out",
         ),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "was killed by SIGSEGV"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", r"`tiny` \(script\) was killed by SIGSEGV"),
         ("progress('one', 2, 'files'); return {}", "answered what is no reply"),
     ],
 )

@@ -67,3 +67,10 @@ def test_what_a_later_trial_lacks_is_said_before_the_first(tmp_path: Path) -> No
     stage = Stage(made.folder, tmp_path / "cache", offline=True, report=silent)
     with pytest.raises(InputError, match="no Dify package"):
         run_trials(["triton", "dify"], stage)
+
+
+def test_a_bundle_without_a_site_is_told_without_a_folder_of_ours(tmp_path: Path) -> None:
+    made = make_bundle(tmp_path, derived_key(7))
+    with pytest.raises(InputError, match=r"^error: the bundle holds no web site\n") as caught:
+        run_trials(["web"], Stage(made.folder, tmp_path / "cache", offline=True, report=silent))
+    assert caught.value.diagnostics[0].place is None

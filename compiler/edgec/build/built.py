@@ -23,6 +23,7 @@ class BuiltArtifact:
     """One artifact of a finished build: its proof, and what was predicted of it."""
 
     name: str
+    scheme: str
     proof: Proof
     speeds: tuple[Speed, ...]
 
@@ -78,7 +79,12 @@ def facts_of(
         "finishes_on_device": bool(plan.engines),
         "state_home": plan.deployment["triton"].facts.get("state_home") if "triton" in plan.deployment else None,
         "artifacts": [
-            {"name": a.name, "proof": p.model_dump(mode="json"), "speeds": [asdict(s) for s in a.summary.speeds]}
+            {
+                "name": a.name,
+                "scheme": a.scheme,
+                "proof": p.model_dump(mode="json"),
+                "speeds": [asdict(s) for s in a.summary.speeds],
+            }
             for a, p in zip(plan.artifacts, proofs, strict=True)
         ],
     }
@@ -89,7 +95,13 @@ def built_from(
 ) -> Built:
     """The build that `facts` remember."""
     artifacts = tuple(
-        BuiltArtifact(a["name"], Proof.model_validate(a["proof"]), tuple(Speed(**s) for s in a["speeds"]))
+        # What an earlier edgec remembered has no scheme.
+        BuiltArtifact(
+            a["name"],
+            a.get("scheme", ""),
+            Proof.model_validate(a["proof"]),
+            tuple(Speed(**s) for s in a["speeds"]),
+        )
         for a in facts["artifacts"]
     )
     return Built(

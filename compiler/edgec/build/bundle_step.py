@@ -24,6 +24,7 @@ from edgec.deploy.web.emit import seal as seal_site
 from edgec.documents.canonical import sha256_bytes
 from edgec.errors import Diagnostic
 from edgec.events import ActionFinished, ActionStarted, Note
+from edgec.formats.onnx.pooling import normalizes
 from edgec.plan.artifact import PlannedArtifact
 from edgec.plan.emulation import last_proof
 from edgec.plan.keys import builder_platform, made_with
@@ -39,6 +40,8 @@ from edgec.store.standing import StandingFolders
 # Small source files a device or a person needs beside the weights, and the kind of layer each becomes.
 _CARRIED: Mapping[str, MediaKind] = {
     "config.json": "weight.config",
+    "modules.json": "weight.config",
+    "1_Pooling/config.json": "weight.config",
     "preprocessor_config.json": "weight.config",
     "generation_config.json": "weight.config",
     "tokenizer.json": "weight.config",
@@ -96,7 +99,9 @@ def _proofs(runner: Runner, destination: Path) -> tuple[Proof, ...]:
     try:
         proofs = tuple(load_proof(runner.result(last_proof(a, runner.plan.actions))) for a in runner.plan.artifacts)
     except QualityError as missed:
-        write_file(page, render_report(report_data(runner.plan, (missed.proof,))).encode())
+        write_file(
+            page, render_report(report_data(runner.plan, (missed.proof,), _sizes(runner, (missed.proof,)))).encode()
+        )
         raise QualityError(
             missed.proof, *missed.diagnostics, Diagnostic(message="no bundle was written", hint=f"open {page}")
         ) from missed
@@ -108,7 +113,7 @@ def _write(
     runner: Runner, proofs: tuple[Proof, ...], keys: BuildKeys, destination: Path, archive: Path | None
 ) -> Mapping[str, Any]:
     plan = runner.plan
-    page = render_report(report_data(plan, proofs)).encode()
+    page = render_report(report_data(plan, proofs, _sizes(runner, proofs))).encode()
     folder = runner.store.root / "packaging" / plan.bundle_name
     files = [_small(folder, name, plan.source.header.files[name], kind) for name, kind in _carried(plan)]
     files.append(_small(folder, REPORT_FILE, page, "doc"))
@@ -120,11 +125,11 @@ def _write(
     if "runtime" in _fetched(plan):
         files += runtime_files(runner.result("runtime"))
     artifacts = []
-    for artifact in plan.artifacts:
+    for artifact, proof in zip(plan.artifacts, proofs, strict=True):
         weights = _weights(artifact, runner.result(artifact.compile_action))
         files += weights
         names = tuple(w.path_in_bundle for w in weights)
-        artifacts.append(BundleArtifact(artifact.name, artifact.format, artifact.scheme, names))
+        artifacts.append(BundleArtifact(artifact.name, artifact.format, artifact.scheme, names, proof.route))
     for engine in plan.engines:
         told = finalize_files(engine, runner.result(engine.prove_action))
         files += [_small(folder, name, data, "code") for name, data in sorted(told.items())]
@@ -174,6 +179,13 @@ def _weights(artifact: PlannedArtifact, compiled: Result) -> list[BundleFile]:
         for name in compiled.facts["files"]
         if (f := by_name[name])
     ]
+
+
+def _sizes(runner: Runner, proofs: tuple[Proof, ...]) -> dict[str, int]:
+    """Bytes of the files of each artifact that has a proof, as they were made."""
+    proven = {p.artifact for p in proofs}
+    made = {a.name: runner.result(a.compile_action) for a in runner.plan.artifacts if a.name in proven}
+    return {n: sum(f.size_bytes for f in r.files if f.name in r.facts["files"]) for n, r in made.items()}
 
 
 def _interfaces(runner: Runner) -> dict[str, Any]:
@@ -240,8 +252,17 @@ def _model_facts(plan: Plan) -> dict[str, object]:
         "trained_context": first.facts.trained_context,
         "embedding_length": first.facts.embedding_length,
         "vocabulary": first.facts.vocabulary,
+        **_pooled(plan),
         **first.told,
     }
+
+
+def _pooled(plan: Plan) -> dict[str, object]:
+    """How a program makes one vector of a text; null where the source does not say whether its length is 1."""
+    facts = plan.artifacts[0].facts
+    if facts.kind != "encoder":
+        return {}
+    return {"pooling": facts.pooling, "normalize": normalizes(plan.source.header.files)}
 
 
 def _graph_facts(plan: Plan) -> dict[str, object]:

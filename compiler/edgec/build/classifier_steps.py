@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from edgec.build.attempts import kept_attempts
 from edgec.build.context import StepContext
 from edgec.build.proofs import commit_proof
 from edgec.formats.images import ImageSet, load_set
@@ -58,7 +58,8 @@ def run_classifier_quantize(context: StepContext, action: Action, work: Workspac
                 samples=sample_files(artifact.calibration, artifact.classifier, samples),
                 report=context.report, log=context.logs / "onnx-quantize.log",
             )  # fmt: skip
-        attempts = [Attempt(chosen=c is chosen, **asdict(c)).model_dump(mode="json") for c in tried]
+        has_choice = len(layout.routes) > 1
+        attempts = kept_attempts(action.name, tried, chosen, has_choice=has_choice, report=context.report)
     facts = {"files": [layout.file], "attempts": attempts, "interface": exported.facts["interface"]}
     return work.commit({layout.file: None}, facts)
 

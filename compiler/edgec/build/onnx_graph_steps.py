@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from edgec.build.attempts import kept_attempts
 from edgec.build.context import StepContext
 from edgec.build.proofs import commit_proof
 from edgec.errors import InputError
@@ -72,7 +73,8 @@ def run_graph_quantize(context: StepContext, action: Action, work: Workspace) ->
             demand=graph_limits(artifact.scheme, context.plan.loaded.recipe.prove), samples=list(written),
             report=context.report, log=context.logs / "graph-quantize.log",
         )  # fmt: skip
-    attempts = [Attempt(chosen=c is chosen, **asdict(c)).model_dump(mode="json") for c in tried]
+    has_choice = len(layout.routes) > 1
+    attempts = kept_attempts(action.name, tried, chosen, has_choice=has_choice, report=context.report)
     return _commit(work, artifact, prepared, attempts, list(written.values()))
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
 from typing import Any
 
+from edgec.build.attempts import kept_attempts
 from edgec.build.context import StepContext
 from edgec.build.encoder_steps import calibration_texts, subject_fields
 from edgec.build.proofs import commit_proof
@@ -20,7 +20,6 @@ from edgec.plan.onnx import OnnxPlan
 from edgec.plan.onnx_actions import EXPORT_ACTION
 from edgec.prove.encoder_pair.pair import EncoderPair, prove_encoder_pair
 from edgec.prove.encoder_pair.subject import proof_memory_mib
-from edgec.prove.model import Attempt
 from edgec.prove.thresholds import demanded
 from edgec.store.actions import Result, Workspace
 from edgec.store.atomic import explained
@@ -64,7 +63,8 @@ def run_onnx_quantize(context: StepContext, action: Action, work: Workspace) -> 
         demand=Demand(limits.min_mean_cosine, limits.min_cosine, score_error=score_error), ranges=ranges, judged=judged,
         report=context.report, log=context.logs / "onnx-quantize.log",
     )  # fmt: skip
-    attempts = [Attempt(chosen=c is chosen, **asdict(c)).model_dump(mode="json") for c in tried]
+    has_choice = len(artifact.layout.routes) > 1
+    attempts = kept_attempts(action.name, tried, chosen, has_choice=has_choice, report=context.report)
     return _commit(work, artifact, attempts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from edgec.plan.artifact import PlannedArtifact
@@ -20,8 +21,8 @@ from edgec.prove.report import (
 )
 
 
-def report_data(plan: Plan, proofs: tuple[Proof, ...]) -> ReportData:
-    """What the report of this build shows."""
+def report_data(plan: Plan, proofs: tuple[Proof, ...], built_bytes: Mapping[str, int]) -> ReportData:
+    """What the report of this build shows. `built_bytes`: of each artifact's files, by its name."""
     recipe = plan.loaded.recipe
     identity = plan.source.header.identity
     disk = plan.disk
@@ -30,7 +31,7 @@ def report_data(plan: Plan, proofs: tuple[Proof, ...]) -> ReportData:
         version=recipe.version,
         target=plan.target.name,
         target_title=plan.target.title,
-        artifacts=tuple(_artifact(plan, a, p) for a, p in _proven(plan, proofs)),
+        artifacts=tuple(_artifact(plan, a, p, built_bytes[a.name]) for a, p in _proven(plan, proofs)),
         source=ReportSource(
             uri=identity.uri,
             revision=identity.revision,
@@ -53,7 +54,7 @@ def _proven(plan: Plan, proofs: tuple[Proof, ...]) -> list[tuple[PlannedArtifact
     return [(a, by_name[a.name]) for a in plan.artifacts if a.name in by_name]
 
 
-def _artifact(plan: Plan, artifact: PlannedArtifact, proof: Proof) -> ReportArtifact:
+def _artifact(plan: Plan, artifact: PlannedArtifact, proof: Proof, built_bytes: int) -> ReportArtifact:
     summary = artifact.summary
     fit = summary.fit
     return ReportArtifact(
@@ -61,9 +62,12 @@ def _artifact(plan: Plan, artifact: PlannedArtifact, proof: Proof) -> ReportArti
         format=summary.format,
         scheme=summary.scheme,
         files=summary.files,
-        output_bytes=summary.output_bytes,
-        bytes_by_type=summary.bytes_by_type,
+        output_bytes=built_bytes,
+        # A bound of what a tool of others may write is not what it wrote.
+        bytes_by_type=summary.bytes_by_type if summary.is_exact else {},
+        bound_bytes=None if summary.is_exact else summary.output_bytes,
         proof=proof,
+        is_for_engine=artifact in plan.engines,
         memory=ReportMemory(
             verdict=fit.verdict,
             items=tuple(ReportMemoryItem(**asdict(i)) for i in fit.items),

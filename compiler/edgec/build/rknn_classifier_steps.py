@@ -59,7 +59,8 @@ def run_rknn_classifier_build(context: StepContext, action: Action, work: Worksp
             report=context.report,
             logs=context.logs,
         )
-    return work.commit({artifact.layout.file: None, VECTORS_FILE: None}, compiled_facts(made, artifact.layout))
+    facts = compiled_facts(made, artifact.layout, action=action.name, report=context.report)
+    return work.commit({artifact.layout.file: None, VECTORS_FILE: None}, facts)
 
 
 def _samples(artifact: RknnClassifierPlan, folder: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from edgec.formats.onnx.graph import Port
 from edgec.formats.onnx.graph_routes import GRAPH_FILE
 from edgec.formats.onnx.graph_run import TOOLCHAIN as RUNTIME
 from edgec.formats.onnx.graph_run import graph_memory_mib, write_samples
-from edgec.formats.rknn.run import ARRAYS_SCRIPT, TOOLCHAIN, VECTORS_FILE, Compiled, RknnJob, compile_by_routes
+from edgec.formats.rknn.run import ARRAYS_SCRIPT, TOOLCHAIN, VECTORS_FILE, RknnJob, compile_by_routes
 from edgec.formats.tool_files import scratch_in
 from edgec.plan.model import Action
 from edgec.plan.onnx_graph_actions import prepare_action
@@ -51,7 +51,8 @@ def run_rknn_graph_build(context: StepContext, action: Action, work: Workspace) 
             report=context.report,
             logs=context.logs,
         )
-    return work.commit({artifact.layout.file: None, VECTORS_FILE: None}, _facts(artifact, made, calibrated))
+    facts = compiled_facts(made, artifact.layout, action=action.name, report=context.report)
+    return work.commit({artifact.layout.file: None, VECTORS_FILE: None}, _facts(artifact, facts, calibrated))
 
 
 def _job(artifact: RknnGraphPlan, prepared: Result, calibration: list[str], proven: list[str]) -> RknnJob:
@@ -78,8 +79,7 @@ def _job(artifact: RknnGraphPlan, prepared: Result, calibration: list[str], prov
     )
 
 
-def _facts(artifact: RknnGraphPlan, made: Compiled, calibrated: frozenset[str]) -> dict[str, Any]:
-    facts = compiled_facts(made, artifact.layout)
+def _facts(artifact: RknnGraphPlan, facts: dict[str, Any], calibrated: frozenset[str]) -> dict[str, Any]:
     graph, found = artifact.graph, facts["interface"]
     inputs, outputs = _typed(graph.inputs, found["inputs"]), _typed(graph.outputs, found["outputs"])
     interface = {"inputs": with_images(artifact, inputs), "outputs": outputs}

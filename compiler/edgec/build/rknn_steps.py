@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from edgec.build.attempts import kept_attempts
 from edgec.build.context import StepContext
 from edgec.build.encoder_steps import calibration_ids, subject_fields
 from edgec.build.proofs import commit_proof
+from edgec.events import Reporter
 from edgec.formats.candidates import Demand
 from edgec.formats.onnx.layout import MODEL_FILE
 from edgec.formats.onnx.run import TOOLCHAIN as EXPORTER
@@ -27,7 +29,6 @@ from edgec.plan.rknn import RknnPlan
 from edgec.prove.encoder_pair.simulated import SimulatedEncoder, prove_simulated
 from edgec.prove.encoder_pair.subject import proof_memory_mib
 from edgec.prove.encoder_pair.texts import proof_ids
-from edgec.prove.model import Attempt
 from edgec.prove.thresholds import demanded
 from edgec.store.actions import Result, Workspace
 
@@ -49,18 +50,16 @@ def run_rknn_build(context: StepContext, action: Action, work: Workspace) -> Res
         report=context.report,
         logs=context.logs,
     )
-    return work.commit({layout.file: None, VECTORS_FILE: None}, compiled_facts(made, layout))
+    facts = compiled_facts(made, layout, action=action.name, report=context.report)
+    return work.commit({layout.file: None, VECTORS_FILE: None}, facts)
 
 
-def compiled_facts(made: Compiled, layout: RknnLayout) -> dict[str, Any]:
+def compiled_facts(made: Compiled, layout: RknnLayout, *, action: str, report: Reporter) -> dict[str, Any]:
     """What is kept of a compilation beside its files."""
-    attempts = [
-        Attempt(chosen=c is made.chosen, **asdict(c)).model_dump(mode="json")
-        for c in (made.tried if len(layout.routes) > 1 else ())
-    ]
+    has_choice = len(layout.routes) > 1
     return {
         "files": [layout.file],
-        "attempts": attempts,
+        "attempts": kept_attempts(action, made.tried, made.chosen, has_choice=has_choice, report=report),
         "interface": {"inputs": _tensors(made.file.inputs), "outputs": _tensors(made.file.outputs)},
         "toolkit": made.file.toolkit,
         "printed_errors": made.printed_errors,

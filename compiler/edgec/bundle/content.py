@@ -33,12 +33,16 @@ class BundleFile:
 
 @dataclass(frozen=True)
 class BundleArtifact:
-    """One compiled artifact: which files it consists of, by their paths in the bundle."""
+    """One compiled artifact: which files it consists of, by their paths in the bundle.
+
+    `route`: how it was made, where its scheme leaves that open.
+    """
 
     name: str
     format: str
     scheme: str
     files: tuple[str, ...]
+    route: str | None = None
 
 
 @dataclass(frozen=True)

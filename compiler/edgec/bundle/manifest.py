@@ -37,6 +37,7 @@ class ArtifactEntry(_Doc):
     name: str
     format: str
     scheme: str
+    route: str | None = Field(None, description="How it was made, where its scheme leaves that open.")
     files: tuple[str, ...]
 
 
@@ -104,7 +105,8 @@ def make_manifest(content: BundleContent, generated: Iterable[FileEntry]) -> Man
         model=dict(content.model),
         source=SourceEntry(uri=source.uri, revision=source.revision, licence=source.licence, files=source_files),
         artifacts=tuple(
-            ArtifactEntry(name=a.name, format=a.format, scheme=a.scheme, files=a.files) for a in content.artifacts
+            ArtifactEntry(name=a.name, format=a.format, scheme=a.scheme, route=a.route, files=a.files)
+            for a in content.artifacts
         ),
         files=tuple(sorted([*files, *generated], key=lambda f: f.path)),
         deployment={name: dict(facts) for name, facts in content.deployment.items()},

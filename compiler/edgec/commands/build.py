@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from edgec import api
-from edgec.build.built import Built
+from edgec.build.built import Built, BuiltArtifact
 from edgec.bundle.keyring import TrustedKey, trusted_keys
 from edgec.commands.output import Output, output_options
 from edgec.commands.sizes import mib
@@ -50,6 +50,7 @@ def as_json(built: Built) -> dict[str, Any]:
         "finishes_on_device": built.finishes_on_device,
         "engines": [str(engine) for engine in built.engines],
         "carried": list(built.carried),
+        "artifacts": [{"name": a.name, "scheme": a.scheme, "route": a.proof.route} for a in built.artifacts],
         "proofs": [p.model_dump(mode="json") for p in built.proofs],
         "not_verified": [n.model_dump(mode="json") for n in built.not_verified],
     }
@@ -61,6 +62,7 @@ def as_text(built: Built, keys: Sequence[TrustedKey]) -> str:
     lines.append(f"digest   {built.digest}")
     lines.append(f"target   {built.target_title}")
     for artifact in built.artifacts:
+        lines += _route(artifact)
         lines.append(f"proof    {artifact.name} on {artifact.proof.runtime}")
         lines += [f"         {'ok  ' if c.passed else 'MISS'} {c.as_text()}" for c in artifact.proof.checks]
         lines += [f"speed    {s.low_tok_s:.0f} to {s.high_tok_s:.0f} tokens/s with {s.runtime} (predicted)"
@@ -78,6 +80,12 @@ def as_text(built: Built, keys: Sequence[TrustedKey]) -> str:
     if built.finishes_on_device and not built.engines:
         lines += ["", *_on_the_device(built, keys)]
     return "\n".join(lines)
+
+
+def _route(artifact: BuiltArtifact) -> list[str]:
+    """The route by which an artifact was made, where its scheme does not name it."""
+    return [f"route    {artifact.name} by {a.name}: {a.title}" for a in artifact.proof.attempts
+            if a.chosen and a.name != artifact.scheme]  # fmt: skip
 
 
 def _on_the_device(built: Built, keys: Sequence[TrustedKey]) -> list[str]:

@@ -64,7 +64,8 @@ def word(
     kind, context = error["type"], error.get("ctx", {})
     if kind in ("literal_error", "union_tag_invalid"):
         names = f"{context.get('expected', '')}{context.get('expected_tags', '')}"
-        return _choice(name, place.node, re.findall(r"'([^']*)'", names))
+        quoted = re.findall(r"'([^']*)'", names)
+        return _choice(name, place.node, quoted or re.findall(r"-?\d+", names), what="names" if quoted else "numbers")
     if kind == "string_pattern_mismatch":
         return Wording(f"{name} has the wrong form: {value_text(place.node)}", _form(field))
     if kind in ("too_short", "too_long"):
@@ -81,10 +82,11 @@ def word(
     return _kind(name, place.node, _either(expected), field, model)
 
 
-def _choice(name: str, node: Node, valid: list[str]) -> Wording:
-    must = f"`{valid[0]}`" if len(valid) == 1 else "one of the valid names"
+def _choice(name: str, node: Node, valid: list[str], *, what: str) -> Wording:
+    must = f"`{valid[0]}`" if len(valid) == 1 else f"one of the valid {what}"
     message = f"{name} must be {must}, not {value_text(node)}"
-    near = nearest(node.text, valid) if isinstance(node, Scalar) and not node.from_env else None
+    is_guessed = what == "names" and isinstance(node, Scalar) and not node.from_env
+    near = nearest(node.text, valid) if isinstance(node, Scalar) and is_guessed else None
     if len(valid) == 1:
         return Wording(message, f"write `{valid[0]}`")
     return Wording(message, (f"did you mean `{near}`? Valid: " if near else "choose one of: ") + listed(valid))

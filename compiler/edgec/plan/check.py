@@ -220,7 +220,9 @@ def _not_a_text(loaded: LoadedRecipe, at: At, path: Path, what: str) -> Iterator
         yield _at(loaded, at, f"the {what} {value} cannot be read: {error.strerror}", "check its permissions")
         return
     if not beginning.strip():
-        yield _at(loaded, at, f"the {what} {value} is empty", "give a text of a few thousand words, or remove the line")
+        # Some schemes need the calibration text; without a held-out text there is a built-in one.
+        otherwise = ", or remove the line" if at[0] == "prove" else ""
+        yield _at(loaded, at, f"the {what} {value} is empty", f"give a text of a few thousand words{otherwise}")
 
 
 def _missing_file(loaded: LoadedRecipe, at: At, relative: str, what: str) -> Iterator[_Found]:
@@ -229,6 +231,9 @@ def _missing_file(loaded: LoadedRecipe, at: At, relative: str, what: str) -> Ite
         return
     if is_folder(path):
         yield _at(loaded, at, f"the {what} {_value(loaded, at, relative)} is a folder", "name the file in it")
+    elif path.name in names_in(path.parent):
+        what = f"the {what} {_value(loaded, at, relative)} is no ordinary file"
+        yield _at(loaded, at, what, "name a file: no device, pipe or broken link")
     else:
         yield _at(loaded, at, f"no {what} {_value(loaded, at, relative)}", _looked_up(loaded, at, relative))
 

@@ -14,6 +14,7 @@ from edgec.documents.wording import listed
 from edgec.errors import Diagnostic, InputError
 from edgec.formats.onnx.encoder import Encoder, encoder_tokenizer, read_encoder
 from edgec.formats.onnx.layout import OnnxLayout
+from edgec.formats.wordpiece import require_one_vocabulary
 from edgec.plan.artifact import ModelFacts, PlannedArtifact, artifact_name
 from edgec.plan.fit import predict_fit
 from edgec.plan.model import ArtifactPlan
@@ -71,6 +72,7 @@ def read_planned_encoder(loaded: LoadedRecipe, header: CheckpointHeader) -> Enco
     """The encoder, with the recipe's context. Raises InputError for what cannot be exported or proven."""
     encoder = _with_context(loaded, read_encoder(header))
     encoder_tokenizer(header.files)
+    require_one_vocabulary(header.files)
     return encoder
 
 

@@ -15,6 +15,7 @@ from edgec.formats.gguf.layout import GgufLayout, plan_layout
 from edgec.formats.gguf.model import MappedModel, Vocabulary
 from edgec.formats.gguf.vocabulary import map_vocabulary
 from edgec.formats.gguf.vocabulary.names import missing_for_name
+from edgec.formats.wordpiece import require_one_vocabulary
 from edgec.plan.artifact import ModelFacts, PlannedArtifact, artifact_name
 from edgec.plan.fit import predict_fit
 from edgec.plan.model import ArtifactPlan, Speed
@@ -140,6 +141,7 @@ def _model(loaded: LoadedRecipe, header: CheckpointHeader, artifact: GgufArtifac
     tokenizer = artifact.tokenizer
     mapped = map_model(header, name=recipe.name, architecture=recipe.source.architecture)
     refuse_foreign_thresholds(loaded, mapped.kind, mapped.arch)
+    require_one_vocabulary(header.files)
     own = tokenizer.chat_template
     vocabulary = map_vocabulary(
         header,

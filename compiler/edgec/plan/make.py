@@ -12,6 +12,7 @@ from edgec.plan.actions import Packaging, plan_actions
 from edgec.plan.deploy import plan_deployment
 from edgec.plan.fit import disk_need
 from edgec.plan.graph import ActionGraph
+from edgec.plan.held_out import require_held_out
 from edgec.plan.kinds import plan_artifact
 from edgec.plan.origin import PlannedSource, Signer, bundle_name
 from edgec.plan.plan import Plan, Planned
@@ -37,6 +38,7 @@ def make_plan(
     `bundle_stands`: whether the bundle of exactly this build stands in its place already (see `build_fingerprint`).
     """
     artifacts = _artifacts(loaded, target, source)
+    require_held_out(loaded, artifacts, source.header.files)
     deployment = plan_deployment(loaded, target, source.header, artifacts)
     dify = loaded.recipe.package.dify
     packaging = Packaging(target, signer, dify_signer, deployment, dify is not None and dify.with_wheels)

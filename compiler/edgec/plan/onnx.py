@@ -87,7 +87,7 @@ def _notes(encoder: Encoder, layout: OnnxLayout) -> tuple[str, ...]:
     else:
         notes = [f"one vector of a text: the {encoder.pooling} over its tokens' outputs, which the graph gives"]
     if len(layout.routes) > 1:
-        notes.append(f"{len(layout.routes)} routes are tried; the size is that of the largest")
+        notes.append(f"{len(layout.routes)} routes are tried; the plan's size is that of the largest")
     if layout.beside:
         notes.append("the weights lie in a file beside the graph, which must stay in its folder: one file holds 2 GiB")
     if encoder.pooling_note is not None:

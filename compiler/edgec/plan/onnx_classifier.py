@@ -65,7 +65,7 @@ def plan_onnx_classifier(
 
 
 def _notes(classifier: Classifier, layout: GraphLayout) -> tuple[str, ...]:
-    tried = f"{len(layout.routes)} routes are tried; the size is that of the largest"
+    tried = f"{len(layout.routes)} routes are tried; the plan's size is that of the largest"
     return (*image_notes(classifier), *([tried] if len(layout.routes) > 1 else []))
 
 

@@ -115,11 +115,11 @@ def _refuse_settings(loaded: LoadedRecipe, artifact: OnnxArtifact, index: int) -
     scheme, quantize, served = artifact.quantize.scheme, artifact.quantize, SCHEMES[artifact.graph]
     found: list[Diagnostic] = []
     if scheme not in served:
-        what = "decoders as `onnx`" if artifact.graph == "genai" else "`graph: standard`"
+        what = "decoders as `onnx` have" if artifact.graph == "genai" else "`graph: standard` has"
         at = "scheme" if "scheme" in quantize.model_fields_set else "quantize"
         span = loaded.span(*base, "quantize", at) or loaded.span(*base, "quantize")
         hint = f"choose one of {listed(served)}, or {_GGUF}"
-        found.append(Diagnostic(f"{what} have no scheme `{scheme}`", hint, span))
+        found.append(Diagnostic(f"{what} no scheme `{scheme}`", hint, span))
     unused = {
         "block_size": scheme not in ("int4", "int8"),
         "algorithm": scheme != "int4" and quantize.algorithm != "default",

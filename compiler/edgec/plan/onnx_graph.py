@@ -168,7 +168,7 @@ def _summary(target: Target, artifact: OnnxArtifact, graph: UserGraph, layout: G
     held = MemoryItem("weights, in the heap", layout.size_bytes * runtime.load_copies / _MIB, "read from the file")
     notes = graph_notes(graph)
     if len(layout.routes) > 1:
-        notes = (*notes, f"{len(layout.routes)} routes are tried; the size is that of the largest")
+        notes = (*notes, f"{len(layout.routes)} routes are tried; the plan's size is that of the largest")
     return ArtifactPlan(
         name=artifact_name(artifact),
         format=artifact.format,

@@ -85,7 +85,9 @@ def _notes(encoder: Encoder, layout: RknnLayout, target: Target, runtime: Runtim
         "not reproducible: rknn-toolkit2 writes other bytes each time; the proof is of the simulator, not the NPU",
     ]
     if len(layout.routes) > 1:
-        notes.append(f"{len(layout.routes)} routes are tried, the smallest first; the size is that of the largest")
+        notes.append(
+            f"{len(layout.routes)} routes are tried, the smallest first; the plan's size is that of the largest"
+        )
     beside = _cpu_beside(encoder, layout, target, runtime)
     if beside is not None:
         notes.append(beside)

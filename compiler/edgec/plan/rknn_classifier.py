@@ -67,7 +67,9 @@ def rknn_notes(layout: RknnLayout) -> tuple[str, ...]:
         "not reproducible: rknn-toolkit2 writes other bytes each time; the proof is of the simulator, not the NPU",
     ]
     if len(layout.routes) > 1:
-        notes.append(f"{len(layout.routes)} routes are tried, the smallest first; the size is that of the largest")
+        notes.append(
+            f"{len(layout.routes)} routes are tried, the smallest first; the plan's size is that of the largest"
+        )
     return tuple(notes)
 
 

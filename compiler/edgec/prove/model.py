@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Doc(BaseModel):
@@ -58,9 +58,9 @@ class Attempt(_Doc):
     """A way to make the artifact that was tried. Cosines on the calibration text, or a reranker's score error; None
     where nothing was compared.
 
-    `time_share`: CPU time of one text, as a share of the unquantized model's; `failed`: why it could not be made;
-    `first`: share of samples with the same first choice among classes; `error_share`: the errors' squares as a share
-    of those of the samples' distances from their mean.
+    `failed`: why it could not be made; `first`: share of samples with the same first choice among classes;
+    `error_share`: the errors' squares as a share of those of the samples' distances from their mean. No times: proofs
+    are signed, and two builds must not differ.
     """
 
     name: str
@@ -69,11 +69,16 @@ class Attempt(_Doc):
     size_bytes: int
     mean_cosine: float | None = None
     min_cosine: float | None = None
-    time_share: float | None = None
     failed: str | None = None
     first: float | None = None
     score_error: float | None = None
     error_share: float | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_time(cls, data: Any) -> Any:
+        # Bundles and results of earlier builds have a measured time.
+        return {k: v for k, v in data.items() if k != "time_share"} if isinstance(data, dict) else data
 
 
 class Proof(_Doc):
@@ -89,6 +94,11 @@ class Proof(_Doc):
     tensors: tuple[TensorError, ...] = ()
     not_verified: tuple[NotVerified, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def route(self) -> str | None:
+        """The route by which the artifact was made, where its scheme has routes."""
+        return next((a.name for a in self.attempts if a.chosen), None)
 
     @property
     def passed(self) -> bool:

@@ -19,6 +19,8 @@ BlockSize = Literal[16, 32, 64, 128, 256]
 
 # Schemes that run the model on a text: to find ranges, or to choose among routes.
 ON_A_TEXT = frozenset({"auto", "int8_static"})
+# A recipe does not say what its model is.
+_DECODERS = "a text generator takes `int4`, `int8`, `fp16` or `fp32`, all without calibration"
 
 
 class OnnxQuantize(Document):
@@ -53,16 +55,16 @@ class OnnxQuantize(Document):
         if runs and self.calibration is None:
             hint = (
                 "add `calibration:` like the model's use: passages, one per line, or a folder of images, or samples of "
-                "an .onnx file; `int8_fine` needs none"
+                f"an .onnx file; `int8_fine` needs none; {_DECODERS}"
             )
             raise mistake(f"`{self.scheme}` runs the model on a text or on samples, and none is named", hint)
         if not runs and self.calibration is not None:
-            hint = "remove `calibration`, or choose `auto` or `int8_static`"
+            hint = f"remove `calibration`, or choose `auto` or `int8_static`; {_DECODERS}"
             raise mistake(
                 f"`{self.scheme}` looks at no text and no samples, so a calibration has no use", hint, at="calibration"
             )
         if not runs and "max_lines" in self.model_fields_set:
-            hint = "remove `max_lines`, or choose `auto` or `int8_static`"
+            hint = f"remove `max_lines`, or choose `auto` or `int8_static`; {_DECODERS}"
             raise mistake(f"`{self.scheme}` looks at no text and no samples", hint, at="max_lines")
         return self
 

@@ -28,6 +28,7 @@ def run_module(
     with lifeline() as line:
         return run_tool(
             [str(python), "-I", str(_HOST), "module", *arguments],
+            name=f"`python -m {arguments[0]}`",
             log=log,
             timeout_s=timeout_s,
             env={**env, "EDGEC_LIFELINE_FD": str(line)},
@@ -47,10 +48,12 @@ def run_script(
     env: Mapping[str, str],
     append: bool = False,
     launcher: Sequence[str] = (),
+    name: str | None = None,
 ) -> None:
     """Runs a script on a request; `on_line` gets each line it replies, from another thread. Raises ToolError.
 
-    `launcher`: the beginning of the command line, for a Python that this machine cannot run by itself.
+    `launcher`: the beginning of the command line, for a Python that this machine cannot run by itself; `name`:
+    what messages call it.
     """
     with lifeline() as line, _replies(on_line) as replies, tempfile.TemporaryFile() as stdin:
         stdin.write(json.dumps(request, allow_nan=False).encode())
@@ -63,6 +66,7 @@ def run_script(
             request=stdin,
             pass_fds=(line, replies),
             append=append,
+            name=name,
         )
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from edgec.errors import Diagnostic, ToolError
+from edgec.toolchain.last_words import cause_of, plain_lines, tail_of
 from edgec.toolchain.memory import oom_kills
 
-_TAIL_LINES = 20
 # What shells, containers and wrappers exit with after SIGKILL of what they ran.
 _WRAPPED = 128
 _KILLED_BELOW = _WRAPPED + signal.SIGKILL
@@ -58,19 +58,21 @@ def run_tool(
     request: IO[bytes] | None = None,
     pass_fds: Sequence[int] = (),
     append: bool = False,
+    name: str | None = None,
 ) -> str:
     """Runs a tool and returns its output. Raises ToolError: missing, failed (with the end of its output), or hung.
 
-    `request`: a file that is its standard input; `pass_fds`: descriptors it inherits; `append`: the log goes on.
+    `request`: a file that is its standard input; `pass_fds`: descriptors it inherits; `append`: the log goes on;
+    `name`: what messages call it, by default the program's.
     """
-    kills = oom_kills()
+    kills, name = oom_kills(), name or Path(arguments[0]).name
     with _opened(log, append=append) as sink:
         begin = sink.tell()
         child = _start(arguments, sink, env, request, pass_fds)
         try:
             code = child.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise _failed(arguments, log, begin, f"did not end within {timeout_s:.0f} s") from None
+            raise _failed(name, log, begin, f"did not end within {timeout_s:.0f} s") from None
         finally:
             # Also on ^C: nothing a tool started outlives the step.
             with contextlib.suppress(ProcessLookupError):
@@ -78,7 +80,7 @@ def run_tool(
             child.wait()
     if code != 0:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
-        raise _failed(arguments, log, begin, how, code=code, blame=_blame(code, kills))
+        raise _failed(name, log, begin, how, code=code, blame=_blame(code, kills))
     return _output(log, begin)
 
 
@@ -130,13 +132,12 @@ def _output(log: Path, begin: int) -> str:
     return log.read_bytes()[begin:].decode("utf-8", errors="replace")
 
 
-def _failed(
-    arguments: Sequence[str], log: Path, begin: int, how: str, *, code: int | None = None, blame: str = ""
-) -> ToolEndedError:
-    lines = _output(log, begin).splitlines()[-_TAIL_LINES:]
+def _failed(name: str, log: Path, begin: int, how: str, *, code: int | None = None, blame: str = "") -> ToolEndedError:
+    output = plain_lines(_output(log, begin))
+    lines, cause = tail_of(output), cause_of(output) if code is not None and code > 0 else ""
     if not blame and code is not None and any(word in line for line in lines for word in _NO_MEMORY):
         blame = ": it did not get the memory that it asked for"
     tail = "".join(f"\n  | {line}" for line in lines)
-    message = f"{Path(arguments[0]).name} {how}{blame}{tail}"
+    message = f"{name} {how}{blame}{cause and f': {cause}'}{tail}"
     diagnostic = Diagnostic(message, hint=f"the whole output is in {log}")
     return ToolEndedError(diagnostic, code=code, memory=blame)

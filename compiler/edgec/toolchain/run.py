@@ -45,7 +45,14 @@ def run_json(
     variables = {**for_tool(os.environ, str(environment.python.parent)), **(env or {})}
     with in_use(environment):
         run_script(
-            environment.python, script, request, on_line=answer.take, log=log, timeout_s=timeout_s, env=variables
+            environment.python,
+            script,
+            request,
+            on_line=answer.take,
+            log=log,
+            timeout_s=timeout_s,
+            env=variables,
+            name=f"the toolchain `{name}` ({script.stem})",
         )
     result = answer.result(script, log)
     return {**result, "peak_mib": answer.peak_mib}

@@ -63,7 +63,6 @@ def site_settings(bundle: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise InputError.of(
             "the bundle holds no web site",
-            place=str(bundle),
             hint="language models and sentence encoders for `wasm-browser` have one; else verify without --run web",
         )
     settings: Mapping[str, Any] = json.loads(path.read_bytes())

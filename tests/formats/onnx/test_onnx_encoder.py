@@ -13,6 +13,7 @@ from encoder_models import write_encoder, write_reranker
 from edgec.errors import InputError
 from edgec.formats.onnx.encoder import encode, read_encoder, token_ids
 from edgec.formats.onnx.layout import plan_layout
+from edgec.formats.onnx.pooling import normalizes
 from edgec.source.local import open_local
 from edgec.source.model import CheckpointHeader
 
@@ -35,6 +36,15 @@ def test_a_sentence_encoder_is_read(header: CheckpointHeader) -> None:
     assert (encoder.positions, encoder.context, encoder.pooling, encoder.pooling_note) == (128, 128, "mean", None)
     shorter = with_file(header, "sentence_bert_config.json", {"max_seq_length": 64})
     assert read_encoder(shorter).context == 64
+
+
+@pytest.mark.parametrize(
+    ("modules", "expected"),
+    [(("Transformer", "Pooling"), False), (("Transformer", "Pooling", "Normalize"), True), (None, None)],
+)
+def test_whether_vectors_are_made_of_length_1(modules: tuple[str, ...] | None, expected: bool | None) -> None:
+    listed = [{"type": f"sentence_transformers.models.{kind}"} for kind in modules or ()]
+    assert normalizes({} if modules is None else {"modules.json": json.dumps(listed).encode()}) is expected
 
 
 def test_pooling_by_the_first_token(header: CheckpointHeader) -> None:

@@ -107,7 +107,7 @@ def test_printed_errors_beside_a_whole_model_are_told(environment: Environment, 
     events: list[Event] = []
     made = compiled(environment, tmp_path, writes(GOOD) + ANSWER, events=events)
     assert made.printed_errors == 1
-    assert any(isinstance(e, Note) and "1 lines of errors" in e.message for e in events)
+    assert any(isinstance(e, Note) and "printed 1 line of errors" in e.message for e in events)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["model-fp16.rknn", "simulated.npz"]
     assert (tmp_path / "out" / "model-fp16.rknn").read_bytes() == GOOD
 

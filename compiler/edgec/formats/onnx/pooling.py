@@ -21,8 +21,7 @@ def read_pooling(files: Mapping[str, bytes]) -> tuple[Pooling, str | None]:
     """The pooling, and a note where it is assumed. Raises InputError for another one, and for other modules."""
     if "modules.json" not in files:
         return "mean", "the checkpoint does not say how it pools (no modules.json): the mean over tokens is assumed"
-    modules = _parsed(files, "modules.json")
-    kinds = [str(m.get("type", "")).rpartition(".")[2] for m in modules] if isinstance(modules, list) else []
+    kinds = _kinds(files)
     strange = [kind for kind in kinds if kind not in _MODULES]
     if strange or "Pooling" not in kinds:
         raise InputError.of(
@@ -39,6 +38,18 @@ def read_pooling(files: Mapping[str, bytes]) -> tuple[Pooling, str | None]:
             hint="use a model that pools by the mean or by the first token",
         )
     return _FLAGS[chosen[0]], None
+
+
+def normalizes(files: Mapping[str, bytes]) -> bool | None:
+    """Whether the model gives its vectors the length 1; None where its files do not say."""
+    return "Normalize" in _kinds(files) if "modules.json" in files else None
+
+
+def _kinds(files: Mapping[str, bytes]) -> list[str]:
+    """The modules of a sentence encoder, by their classes."""
+    modules = _parsed(files, "modules.json")
+    named = modules if isinstance(modules, list) else []
+    return [str(m.get("type", "")).rpartition(".")[2] for m in named if isinstance(m, dict)]
 
 
 def longest_text(files: Mapping[str, bytes], positions: int) -> int:

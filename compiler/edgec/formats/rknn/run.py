@@ -178,7 +178,8 @@ def compile_by_routes(
                     keep(scratch / name, out / name)
                 errors = _errors_in(log)
                 if errors:
-                    message = f"the toolkit printed {errors} lines of errors and made a model all the same ({log})"
+                    lines = "1 line" if errors == 1 else f"{errors} lines"
+                    message = f"the toolkit printed {lines} of errors and made a model all the same ({log})"
                     report(Note(f"{message}; the proof judges it"))
                 return replace(made, tried=tuple(tried), printed_errors=errors)
     hint = f"lower prove.min_cosine, or use `format: {job.otherwise}` on the CPU; the logs are in {logs}"

@@ -57,7 +57,10 @@ class ReportSpeed:
 
 @dataclass(frozen=True)
 class ReportArtifact:
-    """One artifact. `bytes_by_type`: tensor bytes per tensor type; `source_bytes`: the weights before."""
+    """One artifact. `output_bytes`: of its files as built; `bytes_by_type`: tensor bytes per tensor type, empty where
+    only a bound is known; `bound_bytes`: what the plan took the files to have at most, None where it knew;
+    `source_bytes`: the weights before; `is_for_engine`: the device builds an engine of it and proves that.
+    """
 
     name: str
     format: str
@@ -69,6 +72,8 @@ class ReportArtifact:
     memory: ReportMemory | None = None
     speeds: tuple[ReportSpeed, ...] = ()
     source_bytes: int | None = None
+    bound_bytes: int | None = None
+    is_for_engine: bool = False
     notes: tuple[str, ...] = ()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,6 +33,7 @@ _ENVIRONMENT.globals.update(
     range_text=wording.range_text,
     budget_used=charts.budget_used,
     value_text=wording.near_one,
+    four=lambda value: "" if value is None else f"{value:.4f}",
 )
 
 
@@ -64,6 +65,8 @@ def render_report(data: ReportData) -> str:
         verdict=_verdict(data),
         views=[_view(a) for a in data.artifacts],
         not_verified=_not_verified(data),
+        # The vendors' compilers of what only their simulators ran write other bytes each time.
+        is_reproducible=all(a.proof.in_place_of is None or a.is_for_engine for a in data.artifacts),
     )
 
 
@@ -94,11 +97,23 @@ def _verdict(data: ReportData) -> Verdict:
     if fits & {"no", "tight"}:
         title = "Proven, but it does not fit" if "no" in fits else "Proven, but memory is tight"
         return Verdict("bad" if "no" in fits else "warn", title, (proof, *_fit_sentences(data)))
-    engines = sorted({a.proof.in_place_of for a in data.artifacts if a.proof.in_place_of is not None})
-    if engines:
-        rest = f"The engine of {', '.join(engines)} is built and compared with recorded answers on the device."
-        return Verdict("warn", "Proven, but for the engine", (proof, rest, *_fit_sentences(data)))
+    untried = [a for a in data.artifacts if a.proof.in_place_of is not None]
+    if untried:
+        is_simulated = any(not a.is_for_engine for a in untried)
+        title = "Proven on the simulator, not verified on hardware" if is_simulated else "Proven, but for the engine"
+        return Verdict("warn", title, (proof, *_untried_sentences(untried), *_fit_sentences(data)))
     return Verdict("good", "Proven against its source", (proof, *_fit_sentences(data)))
+
+
+def _untried_sentences(artifacts: Sequence[ReportArtifact]) -> Iterator[str]:
+    """What becomes of artifacts whose own runtime could not run here: engines are proven on the device, others not."""
+    for is_for_engine in (True, False):
+        runtimes = {a.proof.in_place_of for a in artifacts if a.is_for_engine is is_for_engine}
+        names = ", ".join(sorted(name for name in runtimes if name is not None))
+        if names and is_for_engine:
+            yield f"The engine of {names} is built and compared with recorded answers on the device."
+        elif names:
+            yield f"{names} ran nothing of this: not verified on hardware, where results may differ."
 
 
 def _all_of(count: int) -> str:
