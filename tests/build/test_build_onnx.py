@@ -66,7 +66,7 @@ def test_minilm_is_small_and_near_and_the_report_shows_what_was_rejected(
 
     attempts = {a["name"]: a for a in proof["attempts"]}
     (chosen,) = [a for a in proof["attempts"] if a["chosen"]]
-    assert (len(attempts), chosen["name"]) == (12, "dynamic-token")
+    assert (len(attempts), chosen["name"]) == (12, "dynamic-even")
     # What onnxruntime does when it is asked for no more than INT8.
     assert attempts["static-all"]["mean_cosine"] < 0.9 < attempts["dynamic-tensor"]["mean_cosine"] < 0.99
     assert attempts["dynamic-keep"]["mean_cosine"] > 0.99
@@ -76,13 +76,13 @@ def test_minilm_is_small_and_near_and_the_report_shows_what_was_rejected(
     report = (folder / "report.html").read_text(encoding="utf-8")
     assert "What was tried" in report
     assert report.count("rejected</td>") == 11
-    assert "ONNX, auto: dynamic-token" in report
+    assert "ONNX, auto: dynamic-even" in report
     assert f"{(folder / 'onnx' / 'model-auto.onnx').stat().st_size:,} bytes as built" in report
 
-    assert built.last["artifacts"] == [{"name": "onnx-auto", "scheme": "auto", "route": "dynamic-token"}]
+    assert built.last["artifacts"] == [{"name": "onnx-auto", "scheme": "auto", "route": "dynamic-even"}]
     manifest = json.loads((folder / "edgec-manifest.json").read_bytes())
     assert {"onnxruntime", "optimum-onnx", "toolchain optimum", "torch"} <= manifest["tools"].keys()
-    assert [a["route"] for a in manifest["artifacts"]] == ["dynamic-token"]
+    assert [a["route"] for a in manifest["artifacts"]] == ["dynamic-even"]
     assert (manifest["model"]["pooling"], manifest["model"]["normalize"]) == ("mean", True)
     assert any(n["what"] == "the device's own kernels" for n in manifest["not_verified"])
     assert (folder / "tokenizer.json").read_bytes() == (minilm_checkpoint / "tokenizer.json").read_bytes()

@@ -30,7 +30,7 @@ REVISIONS: Mapping[str, int] = {
     "prove": 1,
     "compare": 1,
     "onnx_export": 2,
-    "onnx_quantize": 3,
+    "onnx_quantize": 4,
     "onnx_prove": 2,
     "onnx_decoder": 1,
     "onnx_decoder_prove": 1,

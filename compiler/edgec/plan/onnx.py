@@ -49,7 +49,7 @@ def plan_onnx(
         if encoder.family == NOMIC:
             tensor_names(encoder, header.tensors)
     refuse_foreign_thresholds(loaded, encoder.kind, encoder.architecture)
-    layout = plan_layout(encoder, artifact.quantize.scheme)
+    layout = plan_layout(encoder, artifact.quantize.scheme, for_browser=target.browser is not None)
     if layout.beside and target.browser is not None:
         _refuse_two_files(loaded, target, layout, index)
     lines = calibration_lines(loaded, artifact, index)

@@ -57,6 +57,8 @@ def _quantize(graph: ActionGraph, artifact: OnnxPlan, exported: str) -> str:
     inputs = {"graph": exported}
     settings: dict[str, Any] = {"routes": [asdict(route) for route in layout.routes], "scheme": artifact.scheme}
     settings["files"] = list(layout.files)
+    if layout.routes:
+        settings["for_browser"] = layout.for_browser
     if quantize.calibration is not None:
         settings["context"] = artifact.encoder.context
     reason = add_calibration(graph, artifact, quantize, inputs, settings, has_choice=len(layout.routes) > 1)

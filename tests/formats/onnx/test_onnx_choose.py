@@ -54,14 +54,14 @@ def test_a_miss_names_every_candidate_with_its_numbers() -> None:
 
 
 # The same size, and nearer by far than is asked for.
-TOKEN = Candidate("dynamic-token", "", 23_150_599, 0.9991, 0.9974, 0.5)
+EVEN = Candidate("dynamic-even", "", 23_150_599, 0.9991, 0.9974, 0.5)
 
 
 def test_integer_products_win_where_they_have_much_to_spare() -> None:
-    assert choose([CHANNEL, TOKEN, WEIGHTS, KEEP], DEMAND, LOG) is TOKEN
+    assert choose([CHANNEL, EVEN, WEIGHTS, KEEP], DEMAND, LOG) is EVEN
     # With a quarter of the error that is allowed, or less, nearness counts no more.
     strict = Demand(mean_cosine=0.999, min_cosine=0.99)
-    assert choose([TOKEN, WEIGHTS], strict, LOG) is WEIGHTS
+    assert choose([EVEN, WEIGHTS], strict, LOG) is WEIGHTS
 
 
 def test_rerankers_are_chosen_by_the_errors_of_their_scores() -> None:

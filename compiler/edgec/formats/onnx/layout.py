@@ -28,6 +28,7 @@ class OnnxLayout:
     """Bounds in bytes. `float_bytes`: of the float32 graph; `bytes_by_type`: of the weights alone.
 
     `start_bytes`: of the graph that quantizers begin with, whose tables have fewer bits where every route wants that;
+    `for_browser`: whether it is made for onnxruntime-web.
     `beside`, `graph_beside`: whether the weights of the artifact, and of the float32 graph, lie in a second file.
     """
 
@@ -37,6 +38,7 @@ class OnnxLayout:
     size_bytes: int
     bytes_by_type: dict[str, int]
     start_bytes: int
+    for_browser: bool = False
     beside: bool = False
     graph_beside: bool = False
 
@@ -71,7 +73,7 @@ def data_file(name: str) -> str:
     return f"{name}.data"
 
 
-def plan_layout(encoder: Encoder, scheme: str) -> OnnxLayout:
+def plan_layout(encoder: Encoder, scheme: str, *, for_browser: bool = False) -> OnnxLayout:
     """The layout of the encoder in `scheme`."""
     routes = ROUTES[scheme]
     weights = count_weights(encoder)
@@ -83,7 +85,7 @@ def plan_layout(encoder: Encoder, scheme: str) -> OnnxLayout:
     size = sum(by_type.values()) + graph
     start = floats if any(r.embedding == "tensor" for r in routes) else floats - 3 * weights.embeddings
     return OnnxLayout(
-        scheme, routes, floats + graph, size, by_type, start + graph,
+        scheme, routes, floats + graph, size, by_type, start + graph, for_browser,
         beside=size > SINGLE_FILE_BYTES, graph_beside=floats + graph > SINGLE_FILE_BYTES,
     )  # fmt: skip
 

@@ -26,8 +26,8 @@ class Route:
     `embedding`: `tensor` (onnxruntime's: one scale for the table), `row` (one for each token, as standard operators) or
     `block` (int4, GatherBlockQuantized). `keep_attention`: of `blocks`: 8 bits where no feed-forward is.
     `every_op`: all operators that onnxruntime quantizes, not matrix products alone; `keep_down`: the second matrix of
-    each feed-forward stays float32; `activation_bits`: of `static`; `per_token`: `dynamic` with a scale for each token,
-    channels evened out on the calibration text.
+    each feed-forward stays float32; `activation_bits`: of `static`; `evened`: `dynamic` with channels evened out
+    on the calibration text, and a scale for each token before the second matrix of each feed-forward.
     """
 
     name: str
@@ -40,18 +40,16 @@ class Route:
     keep_down: bool = False
     keep_attention: bool = False
     activation_bits: Literal[8, 16] = 8
-    per_token: bool = False
+    evened: bool = False
 
     @property
     def needs_text(self) -> bool:
         """Whether it runs the model on the calibration text."""
-        return self.method == "static" or self.per_token
+        return self.method == "static" or self.evened
 
 
 _DYNAMIC = Route("dynamic", "dynamic, a scale per channel", "dynamic")
-_TOKEN = Route(
-    "dynamic-token", "dynamic, a scale per channel and per token, channels evened out", "dynamic", per_token=True
-)
+_EVEN = Route("dynamic-even", "dynamic, a scale per channel, channels and tokens evened out", "dynamic", evened=True)
 _STATIC = Route("static-u16", "static QDQ, activations of 16 bits", "static", activation_bits=16)
 _WEIGHTS = Route("weights", "weights alone, a scale per channel; activations in blocks, by the runtime", "weights")
 _INT4 = Route("int4", "4 bits, a scale for each 32 weights", "blocks", "block")
@@ -71,7 +69,7 @@ ROUTES: dict[str, tuple[Route, ...]] = {
     "int8_static": (_STATIC,),
     "int8_fine": (_WEIGHTS,),
     "int4": (_INT4,),
-    "auto": (_INT4, _INT4_FEED, *_OTHERS[:3], _DYNAMIC, _TOKEN, _WEIGHTS, *_OTHERS[3:5], _STATIC, _OTHERS[5]),
+    "auto": (_INT4, _INT4_FEED, *_OTHERS[:3], _DYNAMIC, _EVEN, _WEIGHTS, *_OTHERS[3:5], _STATIC, _OTHERS[5]),
 }
 
 # Names of the routes whose products the runtime computes in integers.

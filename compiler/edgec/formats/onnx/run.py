@@ -185,6 +185,7 @@ def quantize_encoder(
             "routes": [asdict(route) for route in routes],
             "file": layout.file,
             "beside": layout.beside,
+            "for_browser": layout.for_browser,
             "ranges": [asdict(text) for text in ranges],
             "judged": [asdict(text) for text in judged],
             "pooling": encoder.pooling,

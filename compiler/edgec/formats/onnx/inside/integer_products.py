@@ -1,16 +1,16 @@
-"""Makes a float32 graph ready for onnxruntime's dynamic quantizer: less to lose, less to compute.
+"""Makes a float32 graph ready for onnxruntime's dynamic quantizer, so that integer products lose less.
 
 Runs in the toolchain. Rule: standard operators only, and in float32 the same numbers.
 
-`even_out`: one scale for all activations of a product loses most where one token or one channel is far larger than
-others. So each token is divided by its largest value, which its outputs are multiplied with afterwards, and channels
-are evened out against the weights that read them, as SmoothQuant does.
-`fold_shapes`: what exporters compute of a text's shape for every head is written as the constant that it is.
+One scale for all activations of a product loses most where one channel or one token is far larger than others.
+Channels are evened out against the weights that read them, as SmoothQuant does; it costs next to nothing. A token
+divided by its largest value costs three passes over the activations, so it is done where tokens differ most: before
+the second matrix of a feed-forward. What a normalization gives has tokens of like size (docs/onnx.md has the numbers).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
+from weights import second_matrices
 
 # Share of a channel's size that goes from the activations to the weights. Measured (docs/onnx.md): what comes of a
-# normalization has larger outliers than what attention and activation functions give.
+# normalization has larger outliers than what attention gives.
 _NORMED, _OTHER = 0.6, 0.5
 _LEAST = 1e-5
 _TINY = 1e-9
@@ -33,28 +34,12 @@ def even_out(graph: Any, peaks: Mapping[str, Any]) -> None:
         numpy_helper.from_array(np.array(_TINY, np.float32), "edgec_tiny"),
     ])  # fmt: skip
     normed = {out for node in graph.node if node.op_type == "LayerNormalization" for out in node.output}
+    second = set(second_matrices(graph))
     for name, readers in _readers(graph).items():
-        weights = [weight for _, weight in readers]
-        shares = _shares(peaks[name], weights, _NORMED if name in normed else _OTHER)
-        graph.initializer.append(numpy_helper.from_array(1 / shares, f"{name}_even"))
-        for weight in weights:
-            scaled = numpy_helper.to_array(weight) * shares[:, None]
-            weight.CopyFrom(numpy_helper.from_array(scaled.astype(np.float32), weight.name))
-        even, size, largest, unit = (f"{name}_{part}" for part in ("evened", "size", "largest", "unit"))
-        first = min(_place(graph, node) for node, _ in readers)
-        for offset, (kind, given, made, more) in enumerate([
-            ("Mul", [name, f"{name}_even"], even, {}),
-            ("Abs", [even], size, {}),
-            ("ReduceMax", [size, "edgec_last_axis"], f"{largest}_0", {"keepdims": 1}),
-            ("Max", [f"{largest}_0", "edgec_tiny"], largest, {}),
-            ("Div", [even, largest], unit, {}),
-        ]):  # fmt: skip
-            graph.node.insert(first + offset, helper.make_node(kind, given, [made], made, **more))
-        for node, _ in readers:
-            out = node.output[0]
-            node.input[0], node.output[0] = unit, f"{out}_unit"
-            back = helper.make_node("Mul", [f"{out}_unit", largest], [out], f"{out}_back")
-            graph.node.insert(_place(graph, node) + 1, back)
+        if all(node.name in second for node, _ in readers):
+            _even_tokens(graph, name, [node for node, _ in readers])
+        else:
+            _even_channels(graph, name, readers, peaks[name], _NORMED if name in normed else _OTHER)
 
 
 def channel_peaks(path: Path, feeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -74,26 +59,40 @@ def channel_peaks(path: Path, feeds: Sequence[Mapping[str, Any]]) -> dict[str, A
     return peaks
 
 
-def fold_shapes(graph: Any) -> int:
-    """Reshapes to a shape that is put together of the text's own dimensions, in their places; returns how many."""
-    made = {out: node for node in graph.node for out in node.output}
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    constants |= {
-        node.output[0]: numpy_helper.to_array(node.attribute[0].t) for node in graph.node if node.op_type == "Constant"
-    }
-    folded = 0
-    for node in graph.node:
-        parts = made.get(node.input[1]) if node.op_type == "Reshape" else None
-        if parts is None or parts.op_type != "Concat":
-            continue
-        sizes = [_size(name, place, made, constants) for place, name in enumerate(parts.input)]
-        if None not in sizes and _same_text(node.input[0], parts, made):
-            name = f"{node.output[0]}_shape"
-            graph.initializer.append(numpy_helper.from_array(np.array(sizes, np.int64), name))
-            node.input[1] = name
-            folded += 1
-    _prune(graph)
-    return folded
+def _even_channels(graph: Any, name: str, readers: Sequence[tuple[Any, Any]], peaks: Any, share: float) -> None:
+    weights = [weight for _, weight in readers]
+    shares = _shares(peaks, weights, share)
+    graph.initializer.append(numpy_helper.from_array(1 / shares, f"{name}_even"))
+    for weight in weights:
+        scaled = numpy_helper.to_array(weight) * shares[:, None]
+        weight.CopyFrom(numpy_helper.from_array(scaled.astype(np.float32), weight.name))
+    evened = f"{name}_evened"
+    _insert(graph, [node for node, _ in readers], [("Mul", [name, f"{name}_even"], evened, {})])
+    for node, _ in readers:
+        node.input[0] = evened
+
+
+def _even_tokens(graph: Any, name: str, readers: Sequence[Any]) -> None:
+    size, largest, unit = (f"{name}_{part}" for part in ("size", "largest", "unit"))
+    steps: list[tuple[str, list[str], str, dict[str, int]]] = [
+        ("Abs", [name], size, {}),
+        ("ReduceMax", [size, "edgec_last_axis"], f"{largest}_0", {"keepdims": 1}),
+        ("Max", [f"{largest}_0", "edgec_tiny"], largest, {}),
+        ("Div", [name, largest], unit, {}),
+    ]
+    _insert(graph, readers, steps)
+    for node in readers:
+        out = node.output[0]
+        node.input[0], node.output[0] = unit, f"{out}_unit"
+        back = helper.make_node("Mul", [f"{out}_unit", largest], [out], f"{out}_back")
+        graph.node.insert(_place(graph, node) + 1, back)
+
+
+def _insert(graph: Any, readers: Sequence[Any], steps: Sequence[tuple[str, list[str], str, dict[str, int]]]) -> None:
+    """Adds nodes (kind, inputs, output, attributes) before the first reader."""
+    first = min(_place(graph, node) for node in readers)
+    for offset, (kind, given, made, more) in enumerate(steps):
+        graph.node.insert(first + offset, helper.make_node(kind, given, [made], made, **more))
 
 
 def _readers(graph: Any) -> dict[str, list[tuple[Any, Any]]]:
@@ -118,57 +117,3 @@ def _shares(peaks: Any, weights: Sequence[Any], share: float) -> Any:
 
 def _place(graph: Any, wanted: Any) -> int:
     return next(index for index, node in enumerate(graph.node) if node.output[0] == wanted.output[0])
-
-
-def _size(name: str, place: int, made: Mapping[str, Any], constants: Mapping[str, Any]) -> int | None:
-    """The part of a shape: a constant, or 0 for the dimension of the reshaped tensor in the same place; else None."""
-    if name in constants and constants[name].size == 1:
-        return int(constants[name].reshape(-1)[0])
-    node = made.get(name)
-    if node is not None and node.op_type == "Unsqueeze":
-        node = made.get(node.input[0])
-    if node is None or node.op_type != "Gather" or node.input[1] not in constants:
-        return None
-    shape = made.get(node.input[0])
-    own = shape is not None and shape.op_type == "Shape" and int(constants[node.input[1]]) == place
-    return 0 if own else None
-
-
-def _same_text(name: str, parts: Any, made: Mapping[str, Any]) -> bool:
-    """Whether every dimension that the shape takes is of the reshaped tensor, or of what it was computed from."""
-    above = {name, *_ancestors(name, made)}
-    return all(node.input[0] in above for node in _shapes(parts, made))
-
-
-def _shapes(parts: Any, made: Mapping[str, Any]) -> Iterator[Any]:
-    for name in parts.input:
-        node = made.get(name)
-        while node is not None and node.op_type in ("Unsqueeze", "Gather"):
-            node = made.get(node.input[0])
-        if node is not None and node.op_type == "Shape":
-            yield node
-
-
-def _ancestors(name: str, made: Mapping[str, Any]) -> set[str]:
-    found: set[str] = set()
-    waiting = [name]
-    while waiting:
-        node = made.get(waiting.pop())
-        fresh = set() if node is None else set(node.input) - found
-        found |= fresh
-        waiting += fresh
-    return found
-
-
-def _prune(graph: Any) -> None:
-    """Takes out what nothing reads any more."""
-    while True:
-        used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
-        dead = [node for node in graph.node if not used & set(node.output)]
-        if not dead:
-            break
-        for node in dead:
-            graph.node.remove(node)
-    for tensor in list(graph.initializer):
-        if tensor.name not in used:
-            graph.initializer.remove(tensor)

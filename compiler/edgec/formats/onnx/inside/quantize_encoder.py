@@ -20,7 +20,7 @@ import onnx
 import onnxruntime
 from encoder_session import EncoderSession
 from graph_file import has_weights_beside, read, size_bytes, strip, write
-from integer_products import channel_peaks, even_out, fold_shapes
+from integer_products import channel_peaks, even_out
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -29,6 +29,7 @@ from onnxruntime.quantization import (
     quantize_dynamic,
     quantize_static,
 )
+from simpler_graph import simplify
 from weights import matrices_to_int4, matrices_to_int8, second_matrices, tables_to_rows
 
 _SHOWN_CHARS = 200
@@ -37,8 +38,8 @@ _TABLE_BITS = {"row": 8, "block": 4}
 
 def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
     """`model`: the float32 file; `scratch`: a folder, where candidates are left as `<name>/<file>`; `routes`; `beside`:
-    whether their weights go into a file of their own; `ranges`, `judged`: lists of texts (`ids`, `types`); `pooling`,
-    `pad_id`, `threads`.
+    whether their weights go into a file of their own; `for_browser`: see simpler_graph.py; `ranges`, `judged`: lists of
+    texts (`ids`, `types`); `pooling`, `pad_id`, `threads`.
 
     Answers `candidates`: name, size, agreement with the float32 model on `judged` and its share of time, or why it
     failed.
@@ -72,27 +73,36 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
 
 
 class _Source:
-    """The float32 graph, as it is and with its tables in fewer bits."""
+    """The float32 graph, as it is and as routes begin with it."""
 
     def __init__(self, path: Path, scratch: Path, request: dict[str, Any]) -> None:
         self.path = path
         self.request = request
         self._scratch = scratch
 
-    def with_tables(self, kind: str) -> Path:
-        """The graph with tables of this kind: `tensor` leaves them to onnxruntime."""
-        if kind not in _TABLE_BITS:
+    def start(self, route: dict[str, Any]) -> Path:
+        """The graph with the route's kind of tables (`tensor`: left to onnxruntime), without what only costs time.
+
+        As it is for onnxruntime's default, which shows what others get, and where weights lie beside the graph, when
+        taking factors into them would take all into memory.
+        """
+        kind, plain = route["embedding"], route["every_op"]
+        model = read(self.path)
+        beside = has_weights_beside(model)
+        if kind not in _TABLE_BITS and (plain or beside):
             return self.path
         made = self._scratch / f"{kind}s.onnx"
         if not made.exists():
-            model = read(self.path)
-            tables_to_rows(model, self.path.parent, _TABLE_BITS[kind])
+            if kind in _TABLE_BITS:
+                tables_to_rows(model, self.path.parent, _TABLE_BITS[kind])
+            if not beside:
+                simplify(model.graph, for_browser=self.request["for_browser"])
             write(model, self.path.parent, made, beside=self.request["beside"])
         return made
 
 
 def _make(source: _Source, route: dict[str, Any], path: Path) -> None:
-    start, beside = source.with_tables(route["embedding"]), source.request["beside"]
+    start, beside = source.start(route), source.request["beside"]
     if route["method"] in ("weights", "blocks"):
         model, folder = read(start), start.parent
         if route["method"] == "weights":
@@ -118,7 +128,7 @@ def _quantize(source: _Source, start: Path, route: dict[str, Any], made: Path) -
         "use_external_data_format": source.request["beside"],
     }
     if route["method"] == "dynamic":
-        start = _prepared(source, start, route, made.with_name("prepared.onnx"))
+        start = _evened(source, start, made.with_name("evened.onnx")) if route["evened"] else start
         quantize_dynamic(str(start), str(made), weight_type=QuantType.QInt8, **options)
         return
     wide = route["activation_bits"] == 16
@@ -129,18 +139,14 @@ def _quantize(source: _Source, start: Path, route: dict[str, Any], made: Path) -
     )  # fmt: skip
 
 
-def _prepared(source: _Source, start: Path, route: dict[str, Any], made: Path) -> Path:
-    """The graph as the dynamic quantizer gets it."""
+def _evened(source: _Source, start: Path, made: Path) -> Path:
+    """The graph with channels and tokens of like size, by what the texts for ranges show."""
     model = read(start)
     if has_weights_beside(model):
         # What is done here takes every weight into memory at once.
-        if route["per_token"]:
-            raise ValueError("not tried where weights lie beside the graph")
-        return start
-    fold_shapes(model.graph)
-    if route["per_token"]:
-        session = _session(start, source.request)
-        even_out(model.graph, channel_peaks(start, [session.feed([text]) for text in source.request["ranges"]]))
+        raise ValueError("not tried where weights lie beside the graph")
+    session = _session(start, source.request)
+    even_out(model.graph, channel_peaks(start, [session.feed([text]) for text in source.request["ranges"]]))
     write(model, start.parent, made, beside=False)
     return made
 
