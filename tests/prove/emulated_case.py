@@ -54,7 +54,7 @@ def compared(bench: Bench, here: EmulatedSubject, there: EmulatedSubject, scratc
     """What the comparison finds when the emulated machine has another file than this one."""
     native, arm = sides(bench)
     answered: list[Answered] = [
-        run_side(side, subject, prepared(subject, bench), scratch, bench)
+        run_side(side, subject, prepared(subject, native, scratch, bench), scratch, bench)
         for side, subject in ((native, here), (arm, there))
     ]
     return dict(compare(native, here.kind, answered, bench))

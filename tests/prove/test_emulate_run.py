@@ -16,7 +16,7 @@ from proof_models import compile_checkpoint, compile_model, overwrite
 from edgec.errors import InputError, ToolError
 from edgec.prove.emulated.checks import MAX_KL, emulation_checks, emulation_limits
 from edgec.prove.emulated.run import emulate, prepared, run_side
-from edgec.prove.emulated.subject import Emulation
+from edgec.prove.emulated.subject import EmulatedSubject, Emulation, drawn_inputs
 from edgec.prove.held_out import built_in_text
 from edgec.source.local import open_local
 
@@ -110,14 +110,61 @@ def test_an_onnx_encoder_agrees(toolchains_root: Path, tmp_path: Path) -> None:
     assert [gap.what for gap in found.gaps] == ["the proof's version of onnxruntime on 64-bit ARM"]
 
 
+def write_graph(path: Path, *, bias: float = 0.0, top: float = np.inf) -> EmulatedSubject:
+    """Of an image: a picture, a mask that has infinities, and the place of the largest number."""
+    node, rng = helper.make_node, np.random.default_rng(3)
+    weights = {
+        "kernel": rng.normal(size=(4, 3, 3, 3)).astype(np.float32), "bias": np.full(4, bias, np.float32),
+        "zero": np.zeros((), np.float32), "top": np.array(top, np.float32),
+    }  # fmt: skip
+    nodes = [
+        node("Conv", ["image", "kernel", "bias"], ["picture"], pads=[1, 1, 1, 1]),
+        node("Greater", ["picture", "zero"], ["bright"]),
+        node("Where", ["bright", "top", "picture"], ["mask"]),
+        node("ArgMax", ["picture"], ["place"], axis=1),
+    ]
+    ports = [
+        helper.make_tensor_value_info(name, kind, shape)
+        for name, kind, shape in (
+            ("image", TensorProto.FLOAT, [1, 3, 8, 8]),
+            ("picture", TensorProto.FLOAT, [1, 4, 8, 8]),
+            ("mask", TensorProto.FLOAT, [1, 4, 8, 8]),
+            ("place", TensorProto.INT64, [1, 1, 8, 8]),
+        )
+    ]
+    tensors = [numpy_helper.from_array(values, name) for name, values in weights.items()]
+    graph = helper.make_graph(nodes, "g", ports[:1], ports[1:], tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    port = {"name": "image", "dtype": "float32", "shape": [1, 3, 8, 8]}
+    image = {"scale": 1 / 255, "mean": [0.5, 0.4, 0.3], "std": [0.2], "channels_last": False}
+    return subject_of(path, "graph", format="onnx", inputs=drawn_inputs({"inputs": [port]}, image))
+
+
+@emulated
+def test_a_graph_agrees_in_every_output_and_a_damaged_one_does_not(toolchains_root: Path, tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, toolchains_root)
+    whole = write_graph(tmp_path / "whole.onnx")
+    good = compared(bench, whole, whole, tmp_path)
+    # Three outputs of four samples; an infinity is right where both have it.
+    assert (good["rows"], good["broken"], good["equal"]) == (12, 0, 1)
+    assert good["min_cosine"] > 0.99999
+    for there, missed in (
+        (write_graph(tmp_path / "brighter.onnx", bias=4), {"outputs not finite", "smallest cosine"}),
+        (write_graph(tmp_path / "finite.onnx", top=9), {"outputs not finite"}),
+    ):
+        found = compared(bench, whole, there, tmp_path)
+        failed = {c.name.partition(": ")[2] for c in emulation_checks(Emulation(there, "7.2", found)) if not c.passed}
+        assert failed == missed
+
+
 @emulated
 def test_a_crash_names_its_signal_and_its_log(docs_llama: Path, toolchains_root: Path, tmp_path: Path) -> None:
     script = tmp_path / "crash.py"
     script.write_text("import ctypes\ndef run(request, progress):\n    ctypes.string_at(0)\n")
     bench, subject = bench_of(tmp_path, toolchains_root), subject_of(docs_llama)
-    _, arm = sides(bench)
+    native, arm = sides(bench)
     with pytest.raises(ToolError, match=r"(?s)the emulated run of q4_0 failed: qemu-\S+ was killed by SIGSEGV") as died:
-        run_side(arm, subject, prepared(subject, bench), tmp_path, bench, script=script)
+        run_side(arm, subject, prepared(subject, native, tmp_path, bench), tmp_path, bench, script=script)
     assert f"the log is {bench.logs / 'emulation-emulated.log'}" in str(died.value)
     assert "a newer qemu" in str(died.value)
 
@@ -149,5 +196,12 @@ def test_what_has_no_runtime_is_refused(tmp_path: Path) -> None:
     bench = bench_of(tmp_path, tmp_path)
     with pytest.raises(InputError, match="no runtime of `rknn` runs in qemu"):
         emulate(subject_of(tmp_path / "m.rknn", format="rknn"), bench)
-    with pytest.raises(InputError, match=r"encoders with a tokenizer\.json are"):
-        emulate(subject_of(tmp_path / "m.onnx", format="onnx"), bench)
+    for kind, more, said in (
+        ("encoder", {}, r"there is no tokenizer\.json"),
+        ("decoder", {"tokenizer": b"{}"}, r"no config\.json says how wide its heads are"),
+        ("decoder", {"tokenizer": b"{}", "config": b'{"hidden_size": 64}'}, r"no config\.json says"),
+        ("classifier", {}, "does not say what goes in"),
+        ("graph", {}, "does not say what goes in"),
+    ):
+        with pytest.raises(InputError, match=said):
+            emulate(subject_of(tmp_path / "m.onnx", kind, format="onnx", **more), bench)

@@ -9,7 +9,7 @@ from edgec.plan.emulation import emulate_action
 from edgec.plan.model import Action
 from edgec.prove.emulated.checks import emulation_checks, emulation_limits
 from edgec.prove.emulated.run import emulate, prepare
-from edgec.prove.emulated.subject import Bench, EmulatedSubject
+from edgec.prove.emulated.subject import Bench, EmulatedSubject, drawn_inputs
 from edgec.prove.model import Proof
 from edgec.store.actions import Result, Workspace
 
@@ -42,6 +42,8 @@ def run_emulate(context: StepContext, action: Action, work: Workspace) -> Result
         cpu=action.settings["cpu"],
         features=tuple(action.settings["features"]),
         tokenizer=context.plan.source.header.files.get("tokenizer.json"),
+        config=context.plan.source.header.files.get("config.json"),
+        inputs=drawn_inputs(compiled.facts.get("interface", {}), artifact.told.get("image")),
     )
     emulation = emulate(subject, _bench(context))
     for gap in emulation.gaps:

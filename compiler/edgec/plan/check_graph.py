@@ -49,8 +49,6 @@ def graph_mistakes(loaded: LoadedRecipe) -> Iterator[GraphMistake]:
         if loaded.span("prove", name) is not None:
             hint = "remove it; the proof of a graph takes `min_cosine` and `min_top1`"
             yield GraphMistake(("prove", name), f"`prove.{name}` means nothing for an .onnx file", hint)
-    if recipe.prove.emulate:
-        yield GraphMistake(("prove", "emulate"), "a graph of your own is not emulated", "remove `prove.emulate`")
 
 
 def sample_mistakes(loaded: LoadedRecipe, at: At, relative: str) -> Iterator[GraphMistake]:

@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from edgec.documents.canonical import sha256_json
-from edgec.errors import Diagnostic, InputError
 from edgec.plan.artifact import PlannedArtifact
-from edgec.plan.emulation_check import AT
 from edgec.plan.graph import ActionGraph, Draft
 from edgec.plan.model import Action, Cost
 from edgec.prove.emulated.checks import LIMITS
-from edgec.prove.emulated.run import MAX_TOKENS, SINGLE_TOKENS, TEXTS, emulation_memory_mib
+from edgec.prove.emulated.run import MAX_TOKENS, SAMPLES, SINGLE_TOKENS, TEXTS, emulation_memory_mib
 from edgec.prove.emulated.subject import FORMATS, TOOLCHAIN
 from edgec.target.model import Target
 
@@ -31,20 +29,13 @@ def last_proof(artifact: PlannedArtifact, actions: Iterable[Action]) -> str:
 
 
 def add_emulation(graph: ActionGraph, artifact: PlannedArtifact, target: Target, proof: str) -> str:
-    """Adds the emulation of a proven artifact, where the recipe asks for it; returns the key of its last proof.
-
-    Raises InputError for a model that cannot be emulated.
-    """
+    """Adds the emulation of a proven artifact, where the recipe asks for it; returns the key of its last proof."""
     if not graph.loaded.recipe.prove.emulate or artifact.format not in FORMATS or target.isa.qemu_cpu is None:
         return proof
-    kind = artifact.facts.kind
-    if artifact.format == "onnx" and kind != "encoder":
-        message = f"of ONNX files, encoders are emulated, and {artifact.name} is a {kind}"
-        raise InputError(Diagnostic(message, "remove `prove.emulate`", graph.loaded.span(*AT)))
     settings = {
         "cpu": target.isa.qemu_cpu,
         "features": list(target.isa.features),
-        "prompts": sha256_json([*TEXTS, MAX_TOKENS, SINGLE_TOKENS]),
+        "prompts": sha256_json([*TEXTS, MAX_TOKENS, SINGLE_TOKENS, SAMPLES]),
         "limits": dict(LIMITS),
     }
     return graph.add(

@@ -34,7 +34,7 @@ REVISIONS: Mapping[str, int] = {
     "onnx_prove": 2,
     "onnx_decoder": 1,
     "onnx_decoder_prove": 1,
-    "emulate": 1,
+    "emulate": 2,
     "rknn_build": 1,
     "rknn_prove": 1,
     "rkllm_build": 1,

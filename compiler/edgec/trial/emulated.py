@@ -15,8 +15,10 @@ from edgec.errors import InputError
 from edgec.events import ActionFinished, ActionStarted
 from edgec.prove.emulated.checks import NOT_ON_HARDWARE, emulation_checks
 from edgec.prove.emulated.run import emulate
-from edgec.prove.emulated.subject import FORMATS, Bench, EmulatedSubject
+from edgec.prove.emulated.subject import FORMATS, Bench, EmulatedSubject, drawn_inputs
 from edgec.trial.model import Trial
+
+_SMALL = ("tokenizer.json", "config.json")
 
 
 def try_emulated(bundle_folder: Path, bench: Bench) -> tuple[Trial, ...]:
@@ -53,7 +55,7 @@ def _processor(manifest: Manifest) -> str:
 
 
 def _tried(folder: Path, manifest: Manifest, artifact: ArtifactEntry, cpu: str, bench: Bench) -> Trial:
-    tokenizer = folder / "tokenizer.json"
+    small = {name: path.read_bytes() for name in _SMALL if (path := folder / name).is_file()}
     subject = EmulatedSubject(
         name=artifact.name,
         format=artifact.format,
@@ -61,7 +63,9 @@ def _tried(folder: Path, manifest: Manifest, artifact: ArtifactEntry, cpu: str, 
         files=tuple(folder / name for name in artifact.files),
         cpu=cpu,
         features=tuple(manifest.target["isa"]["features"]),
-        tokenizer=tokenizer.read_bytes() if tokenizer.is_file() else None,
+        tokenizer=small.get("tokenizer.json"),
+        config=small.get("config.json"),
+        inputs=drawn_inputs(manifest.model.get("interfaces", {}).get(artifact.name, {}), manifest.model.get("image")),
     )
     action = f"emulate {artifact.name}"
     began = time.monotonic()

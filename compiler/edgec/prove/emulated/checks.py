@@ -17,7 +17,14 @@ MAX_KL = 0.005
 MIN_TOP1 = 0.9
 MIN_COSINE = 0.98
 MAX_SCORE_ERROR = 0.3
-LIMITS = {"max_kl": MAX_KL, "min_top1": MIN_TOP1, "min_cosine": MIN_COSINE, "max_score_error": MAX_SCORE_ERROR}
+MIN_EQUAL = 0.9
+LIMITS = {
+    "max_kl": MAX_KL,
+    "min_top1": MIN_TOP1,
+    "min_cosine": MIN_COSINE,
+    "max_score_error": MAX_SCORE_ERROR,
+    "min_equal": MIN_EQUAL,
+}
 NOT_ON_HARDWARE = "not verified on hardware"
 _HINT = (
     "the runtime computes other numbers on 64-bit ARM: choose another quantization scheme, and report it; "
@@ -63,6 +70,11 @@ _KINDS: Mapping[str, tuple[_Limit, ...]] = {
         _Limit("top-1 agreement", "top1", MIN_TOP1, ">=", "of tokens"),
     ),
     "encoder": (_Limit("smallest cosine", "min_cosine", MIN_COSINE, ">=", ""),),
+    "classifier": (_Limit("smallest cosine", "min_cosine", MIN_COSINE, ">=", ""),),
+    "graph": (
+        _Limit("smallest cosine", "min_cosine", MIN_COSINE, ">=", ""),
+        _Limit("equal whole numbers", "equal", MIN_EQUAL, ">=", "of them"),
+    ),
     "reranker": (_Limit("score error", "error", MAX_SCORE_ERROR, "<=", "of the spread"),),
 }
 

@@ -37,7 +37,7 @@ from edgec.toolchain.surroundings import for_tool
 _INSIDE = Path(__file__).parent / "inside"
 _SCRIPTS = {"gguf": "run_gguf.py", "onnx": "run_onnx.py"}
 # Raised when the scripts give other numbers for the same texts.
-_REVISION = 1
+_REVISION = 2
 # Prose, code, other scripts and signs, a question; few tokens, since each takes seconds of a large model.
 TEXTS = (
     "The container starts, reads its configuration, and listens on the port that the file names.",
@@ -45,14 +45,19 @@ TEXTS = (
     "Größe: 3 × 4 → 12; 北京的天气今天很好。",
     "Question: What does a checksum tell of a file?\nAnswer:",
 )
+# What a reranker scores.
+PAIRS = tuple((query, text) for query in (TEXTS[0], TEXTS[3]) for text in TEXTS)
 MAX_TOKENS = 24
 SINGLE_TOKENS = 8
+# Drawn inputs of a model that takes no text.
+SAMPLES = 4
 _NATIVE_TIMEOUT_S = 1800.0
 _EMULATED_TIMEOUT_S = 3600.0
 # Interpreter, runtime and buffers, beside two copies of the weights: mapped, and repacked.
 _FIXED_MIB = 700
 _COPIES = 2
 _COMPARE_LOG = "emulation-compare.log"
+_WITHOUT_TEXT = ("classifier", "graph")
 
 
 @dataclass(frozen=True)
@@ -118,8 +123,8 @@ def prepare(bench: Bench) -> Machines:
 
 
 def _run_on(sides: tuple[Side, Side], subject: EmulatedSubject, bench: Bench) -> Mapping[str, Any]:
-    request = prepared(subject, bench)
     with tempfile.TemporaryDirectory(prefix="edgec-emulation-") as scratch:
+        request = prepared(subject, sides[0], Path(scratch), bench)
         # The native run first: it takes a moment, and a file that cannot be opened is found out by it.
         answered = [run_side(side, subject, request, Path(scratch), bench) for side in sides]
         return compare(sides[0], subject.kind, answered, bench)
@@ -137,9 +142,19 @@ def refuse_unfit(subject: EmulatedSubject) -> None:
             f"{subject.name} cannot be emulated: no runtime of `{subject.format}` runs in qemu",
             hint=f"emulated are the formats {listed(FORMATS)}",
         )
-    if subject.format == "onnx" and (subject.kind != "encoder" or subject.tokenizer is None):
+    if subject.format == "onnx" and subject.kind in _WITHOUT_TEXT and not subject.inputs:
         raise InputError.of(
-            f"{subject.name} cannot be emulated: of ONNX, encoders with a tokenizer.json are",
+            f"{subject.name} cannot be emulated: its manifest does not say what goes in",
+            hint="build the bundle again, or leave out the emulation",
+        )
+    if subject.format == "onnx" and subject.kind not in _WITHOUT_TEXT and subject.tokenizer is None:
+        raise InputError.of(
+            f"{subject.name} cannot be emulated: there is no tokenizer.json, which makes its inputs",
+            hint="leave out the emulation of this artifact",
+        )
+    if subject.format == "onnx" and subject.kind == "decoder" and subject.head_width is None:
+        raise InputError.of(
+            f"{subject.name} cannot be emulated: no config.json says how wide its heads are",
             hint="leave out the emulation of this artifact",
         )
 
@@ -166,7 +181,7 @@ def run_side(
 ) -> Answered:
     """Runs the artifact on one side, by its format's script unless another is given. Raises ToolError."""
     rows = scratch / f"{side.name}.npz"
-    told = {**request, "model": str(subject.files[0].resolve()), "out": str(rows)}
+    told = {**request, "model": str(subject.model.resolve()), "out": str(rows)}
     log = bench.logs / f"emulation-{side.name}.log"
     try:
         answer = _asked(side, script or _INSIDE / _SCRIPTS[subject.format], told, log, bench)
@@ -194,25 +209,32 @@ def compare(native: Side, kind: str, answered: Sequence[Answered], bench: Bench)
     }
 
 
-def prepared(subject: EmulatedSubject, bench: Bench) -> dict[str, Any]:
+def prepared(subject: EmulatedSubject, native: Side, scratch: Path, bench: Bench) -> dict[str, Any]:
     """What both sides are asked, but for the file."""
-    threads = usable_cores()
-    if subject.format == "onnx":
-        return {"ids": _token_ids(subject, bench), "threads": threads}
-    return {
-        "package": _package(), "kind": subject.kind, "texts": list(TEXTS), "max_tokens": MAX_TOKENS,
-        "single_tokens": SINGLE_TOKENS, "threads": threads,
-    }  # fmt: skip
+    common = {"kind": subject.kind, "single_tokens": SINGLE_TOKENS, "threads": usable_cores()}
+    if subject.format != "onnx":
+        return {**common, "package": _package(), "texts": list(TEXTS), "max_tokens": MAX_TOKENS}
+    if subject.kind in _WITHOUT_TEXT:
+        samples = scratch / "samples.npz"
+        request = {"inputs": list(subject.inputs), "samples": SAMPLES, "out": str(samples)}
+        _asked(native, _INSIDE / "draw_samples.py", request, bench.logs / "emulation-samples.log", bench)
+        return {**common, "samples": str(samples)}
+    return {**common, "texts": _tokens(subject, bench), "head_width": subject.head_width}
 
 
-def _token_ids(subject: EmulatedSubject, bench: Bench) -> list[list[int]]:
-    """Of the texts, by edgec's own Python."""
+def _tokens(subject: EmulatedSubject, bench: Bench) -> list[dict[str, Any]]:
+    """Token ids and types of the texts, by edgec's own Python."""
     own = Side("own", Path(sys.executable), (), for_tool(os.environ, str(Path(sys.executable).parent)), 300.0)
     tokenizer = (subject.tokenizer or b"").decode("utf-8", "replace")
-    request = {"tokenizer": tokenizer, "texts": list(TEXTS), "max_tokens": MAX_TOKENS}
-    log = bench.logs / "emulation-tokens.log"
-    answer = _asked(own, _INSIDE / "token_ids.py", request, log, bench)
-    return [[int(i) for i in ids] for ids in answer["ids"]]
+    pairs = subject.kind == "reranker"
+    request = {
+        "tokenizer": tokenizer,
+        "texts": [list(pair) for pair in PAIRS] if pairs else list(TEXTS),
+        "max_tokens": 2 * MAX_TOKENS if pairs else MAX_TOKENS,
+    }
+    answer = _asked(own, _INSIDE / "token_ids.py", request, bench.logs / "emulation-tokens.log", bench)
+    texts: list[dict[str, Any]] = answer["texts"]
+    return texts
 
 
 def _asked(side: Side, script: Path, request: Mapping[str, Any], log: Path, bench: Bench) -> dict[str, Any]:
@@ -247,6 +269,7 @@ def _key(subject: EmulatedSubject, qemu: Qemu, root: Root) -> str:
         "cpu": subject.cpu,
         "kind": subject.kind,
         "prompts": [*TEXTS, MAX_TOKENS, SINGLE_TOKENS, tokenizer],
+        "inputs": [SAMPLES, subject.head_width, *subject.inputs],
         "machine": platform.machine(),
         "edgec": edgec.__version__,
         "revision": _REVISION,

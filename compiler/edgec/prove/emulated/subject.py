@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,11 @@ TOOLCHAIN = "emulation"
 
 @dataclass(frozen=True)
 class EmulatedSubject:
-    """An artifact to run twice. `files`: all of it, the one to open first; `kind`: decoder, encoder or reranker.
+    """An artifact to run twice. `files`: all of it; `kind`: decoder, encoder, reranker, classifier or graph.
 
     `cpu`: qemu's name of the target's processor; `features`: of the target's processor, as its profile names them;
-    `tokenizer`: tokenizer.json, which an ONNX encoder needs.
+    `tokenizer`: tokenizer.json, which an ONNX file that takes text needs; `config`: config.json, which one that writes
+    text needs too; `inputs`: of one that takes none: see `drawn_inputs`.
     """
 
     name: str
@@ -31,6 +33,33 @@ class EmulatedSubject:
     cpu: str
     features: tuple[str, ...]
     tokenizer: bytes | None = None
+    config: bytes | None = None
+    inputs: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def head_width(self) -> int | None:
+        """Elements of a head of attention, which an empty KV cache has and no graph tells; None: not known."""
+        try:
+            config = json.loads(self.config or b"")
+            return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
+        except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError):
+            return None
+
+    @property
+    def model(self) -> Path:
+        """The file that a runtime opens; weights may lie in others beside it."""
+        graphs = [path for path in self.files if path.suffix == ".onnx"]
+        return (graphs if self.format == "onnx" and graphs else list(self.files))[0]
+
+
+def drawn_inputs(interface: Mapping[str, Any], image: Mapping[str, Any] | None) -> tuple[Mapping[str, Any], ...]:
+    """What must be known to draw inputs, of a manifest's `model.interfaces.<artifact>` and `model.image`."""
+    found = []
+    for port in interface.get("inputs", ()):
+        told = port.get("image", image)
+        settings = None if told is None else {name: told[name] for name in ("scale", "mean", "std", "channels_last")}
+        found.append({"name": port["name"], "dtype": port["dtype"], "shape": list(port["shape"]), "image": settings})
+    return tuple(found)
 
 
 @dataclass(frozen=True)

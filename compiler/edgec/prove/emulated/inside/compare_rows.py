@@ -3,10 +3,12 @@
 Runs in the toolchain `emulation`, by edgec.toolchain; of edgec it imports what needs numpy only. `edgec verify` itself
 imports no numpy.
 
-Request: `package`, `kind`, `native` and `emulated` (files with `rows`).
-Answer: `rows`, `broken` (rows that are not finite) and what the kind measures: `mean_kl`, `top1`, `max_tie` (nats by
-which this machine's choice was likelier there where the emulated one differs) or `min_cosine`, `mean_cosine` or
-`error` (the largest difference of scores, as a share of their spread).
+Request: `package`, `kind`, `native` and `emulated` (files with `rows`; of a `classifier` and a `graph` an array of each
+output).
+Answer: `rows`, `broken` (rows that are not finite; of a classifier and a graph not where the other one is) and what the
+kind measures: `mean_kl`, `top1`, `max_tie` (nats by which this machine's choice was likelier there where the emulated
+one differs) or `min_cosine`, `mean_cosine` or `error` (the largest difference of scores, as a share of their spread);
+of outputs of whole numbers `equal`, the share of them that is.
 """
 
 from __future__ import annotations
@@ -23,19 +25,51 @@ _Rows = Any
 def run(request: dict[str, Any], _progress: Callable[..., None]) -> dict[str, Any]:
     """See the module."""
     sys.path.insert(0, request["package"])
-    native, emulated = (_rows(request[side]) for side in ("native", "emulated"))
+    native, emulated = (_arrays(request[side]) for side in ("native", "emulated"))
+    if request["kind"] in ("classifier", "graph"):
+        return _outputs(request["kind"], native, emulated)
+    return _rows(request["kind"], *(np.asarray(one["rows"], np.float64) for one in (native, emulated)))
+
+
+def _arrays(path: str) -> dict[str, Any]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def _rows(kind: str, native: _Rows, emulated: _Rows) -> dict[str, Any]:
     if native.shape != emulated.shape:
         return {"rows": len(native), "broken": len(native)}
     finite = np.isfinite(native).all(axis=1) & np.isfinite(emulated).all(axis=1)
     found = {"rows": len(native), "broken": int((~finite).sum())}
     if not finite.any():
         return found
-    return {**found, **_MEASURES[request["kind"]](native[finite], emulated[finite])}
+    return {**found, **_MEASURES[kind](native[finite], emulated[finite])}
 
 
-def _rows(path: str) -> _Rows:
-    with np.load(path, allow_pickle=False) as arrays:
-        return np.asarray(arrays["rows"], dtype=np.float64)
+def _outputs(kind: str, native: dict[str, _Rows], emulated: dict[str, _Rows]) -> dict[str, Any]:
+    """Each output by itself; what is told is the worst of them."""
+    found: dict[str, Any] = {"rows": sum(map(len, native.values())), "broken": 0}
+    cosines: list[_Rows] = []
+    for name, here in native.items():
+        there = emulated.get(name)
+        if there is None or there.shape != here.shape:
+            found["broken"] += len(here)
+            continue
+        if here.dtype.kind != "f":
+            equal = float((here == there).mean()) if here.size else 1.0
+            found["equal"] = min(found.get("equal", 1.0), equal)
+            continue
+        one, other = here.astype(np.float64), there.astype(np.float64)
+        # What a model gives as infinite, a mask for example, it must give as that on both machines.
+        same = np.where(np.isfinite(one), np.isfinite(other), (one == other) | (np.isnan(one) & np.isnan(other)))
+        whole = same.all(axis=1)
+        found["broken"] += int((~whole).sum())
+        one, other = (np.where(np.isfinite(values), values, 0)[whole] for values in (one, other))
+        if kind == "classifier" and whole.any():
+            found["top1"] = float((one.argmax(axis=1) == other.argmax(axis=1)).mean())
+        cosines.append(_each_cosine(one, other))
+    every = np.concatenate(cosines) if cosines else np.zeros(0)
+    return found | ({"min_cosine": float(every.min()), "mean_cosine": float(every.mean())} if every.size else {})
 
 
 def _divergence(native: _Rows, emulated: _Rows) -> dict[str, float]:
@@ -52,9 +86,15 @@ def _divergence(native: _Rows, emulated: _Rows) -> dict[str, float]:
 
 
 def _cosines(native: _Rows, emulated: _Rows) -> dict[str, float]:
+    cosines = _each_cosine(native, emulated)
+    return {"min_cosine": float(cosines.min()), "mean_cosine": float(cosines.mean())}
+
+
+def _each_cosine(native: _Rows, emulated: _Rows) -> _Rows:
+    """Of each row; two rows of zeros are the same."""
     norms = np.linalg.norm(native, axis=1) * np.linalg.norm(emulated, axis=1)
     cosines = (native * emulated).sum(axis=1) / np.where(norms > 0, norms, np.inf)
-    return {"min_cosine": float(cosines.min()), "mean_cosine": float(cosines.mean())}
+    return np.where((native == emulated).all(axis=1), 1.0, cosines)
 
 
 def _scores(native: _Rows, emulated: _Rows) -> dict[str, float]:
