@@ -113,13 +113,16 @@ def attention(kind):
         nodes[-1] = node("Gather", ["s", "axis"], ["d"])
     nodes += [node("Cast", ["d"], ["f"], to=1), node("Sqrt", ["f"], ["q"]), node("Div", ["one", "q"], ["i"]),
               node("Cast", ["i"], ["c"], to=1), node("Sqrt", ["c"], ["half"]),
-              node("Div" if kind == "divided" else "Mul", ["t", "half"], ["m"]), node("MatMul", ["m", "k"], ["y0"])]
-    last = [node("Add", ["y0", "t"], ["y"])] if kind == "read twice" else [node("Identity", ["y0"], ["y"])]
+              node("Div" if kind == "divided" else "Mul", ["t", "half"], ["m"]),
+              *([node("Mul", ["m", "half"], ["n"])] if kind == "in turn" else []),
+              node("MatMul", ["n" if kind == "in turn" else "m", "k"], ["y0"])]
+    other = {{"read twice": "t", "in turn": "m"}}.get(kind)
+    last = [node("Identity", ["y0"], ["y"]) if other is None else node("Add", ["y0", other], ["y"])]
     return model(nodes + last, tensors, rank=4)
 
 def factors(request):
     found = {{}}
-    for kind in ("heads", "divided", "read twice", "text"):
+    for kind in ("heads", "divided", "read twice", "in turn", "text"):
         made = attention(kind)
         values = RANDOM.normal(size=(1, 7, WIDTH)).astype(np.float32)
         wanted = computed(made, values)
@@ -185,6 +188,9 @@ def test_a_factor_of_the_heads_width_goes_into_the_weights_and_another_is_left(
         folded, off, left = found[kind]
         assert (folded, left) == (1, 0)
         assert off < 1e-6
+    # What the first factor gave has two readers, so that the second one must stay.
+    assert found["in turn"][0] == 1
+    assert found["in turn"][1] < 1e-6
     # Heads that something else reads too would be multiplied for it as well; a number of texts is not known.
     assert found["read twice"][0] == 0
     assert found["text"][0] == 0

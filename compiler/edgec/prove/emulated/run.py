@@ -218,7 +218,7 @@ def prepared(subject: EmulatedSubject, native: Side, scratch: Path, bench: Bench
         samples = scratch / "samples.npz"
         request = {"inputs": list(subject.inputs), "samples": SAMPLES, "out": str(samples)}
         _asked(native, _INSIDE / "draw_samples.py", request, bench.logs / "emulation-samples.log", bench)
-        return {**common, "samples": str(samples)}
+        return {**common, "samples": str(samples), "inputs": [port["name"] for port in subject.inputs]}
     return {**common, "texts": _tokens(subject, bench), "head_width": subject.head_width}
 
 

@@ -79,6 +79,7 @@ class _Source:
         self.path = path
         self.request = request
         self._scratch = scratch
+        self._beside = has_weights_beside(read(path))
 
     def start(self, route: dict[str, Any]) -> Path:
         """The graph with the route's kind of tables (`tensor`: left to onnxruntime), without what only costs time.
@@ -87,15 +88,14 @@ class _Source:
         taking factors into them would take all into memory.
         """
         kind, plain = route["embedding"], route["every_op"]
-        model = read(self.path)
-        beside = has_weights_beside(model)
-        if kind not in _TABLE_BITS and (plain or beside):
+        if kind not in _TABLE_BITS and (plain or self._beside):
             return self.path
         made = self._scratch / f"{kind}s.onnx"
         if not made.exists():
+            model = read(self.path)
             if kind in _TABLE_BITS:
                 tables_to_rows(model, self.path.parent, _TABLE_BITS[kind])
-            if not beside:
+            if not self._beside:
                 simplify(model.graph, for_browser=self.request["for_browser"])
             write(model, self.path.parent, made, beside=self.request["beside"])
         return made

@@ -9,6 +9,7 @@ into the weights. `sum_before_norms`: see there.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -59,7 +60,7 @@ def fold_factors(graph: Any) -> int:
     folded = 0
     for node in list(graph.node):
         factor = names.factor(node)
-        product = None if factor is None else names.product(node.input[0])
+        product = None if factor is None or names.is_output(node) else names.product(node.input[0])
         if product is None:
             continue
         for weight in product:
@@ -69,6 +70,7 @@ def fold_factors(graph: Any) -> int:
             for place, name in enumerate(reader.input):
                 if name == node.output[0]:
                     reader.input[place] = node.input[0]
+        names.taken_out(node)
         graph.node.remove(node)
         folded += 1
     _prune(graph)
@@ -101,7 +103,16 @@ class _Names:
         # A shape is the same whatever the values are.
         reads = [name for node in graph.node if node.op_type != "Shape" for name in node.input]
         reads += [value.name for value in graph.output]
-        self._reads = {name: reads.count(name) for name in set(reads)}
+        self._reads = Counter(reads)
+        self._outputs = {value.name for value in graph.output}
+
+    def is_output(self, node: Any) -> bool:
+        """Whether what the node gives leaves the graph, under a name that must stay."""
+        return not self._outputs.isdisjoint(node.output)
+
+    def taken_out(self, node: Any) -> None:
+        """Who read what the node gave now reads its first input."""
+        self._reads[node.input[0]] = self._reads[node.output[0]]
 
     def factor(self, node: Any) -> Any:
         """What the node multiplies its first input with, when that is one number; else None."""
@@ -131,7 +142,7 @@ class _Names:
         return weights if all(self._reads[weight] == 1 for weight in weights) else None
 
     def _only_reader(self, name: str) -> Any:
-        return self._made.get(name) if self._reads.get(name) == 1 else None
+        return self._made.get(name) if self._reads[name] == 1 else None
 
     def _scalar(self, name: str) -> Any:
         """The value of a tensor of one number that no text changes; else None."""

@@ -3,8 +3,8 @@
 Runs in the toolchain `emulation`, by edgec.toolchain; of edgec it imports what needs numpy only. `edgec verify` itself
 imports no numpy.
 
-Request: `package`, `kind`, `native` and `emulated` (files with `rows`; of a `classifier` and a `graph` an array of each
-output).
+Request: `package`, `kind`, `native` and `emulated` (files with an array of rows; of a `classifier` and a `graph` one
+for each output).
 Answer: `rows`, `broken` (rows that are not finite; of a classifier and a graph not where the other one is) and what the
 kind measures: `mean_kl`, `top1`, `max_tie` (nats by which this machine's choice was likelier there where the emulated
 one differs) or `min_cosine`, `mean_cosine` or `error` (the largest difference of scores, as a share of their spread);
@@ -28,12 +28,12 @@ def run(request: dict[str, Any], _progress: Callable[..., None]) -> dict[str, An
     native, emulated = (_arrays(request[side]) for side in ("native", "emulated"))
     if request["kind"] in ("classifier", "graph"):
         return _outputs(request["kind"], native, emulated)
-    return _rows(request["kind"], *(np.asarray(one["rows"], np.float64) for one in (native, emulated)))
+    return _rows(request["kind"], *(np.asarray(one[0], np.float64) for one in (native, emulated)))
 
 
-def _arrays(path: str) -> dict[str, Any]:
+def _arrays(path: str) -> list[Any]:
     with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
+        return list(arrays.values())
 
 
 def _rows(kind: str, native: _Rows, emulated: _Rows) -> dict[str, Any]:
@@ -46,13 +46,12 @@ def _rows(kind: str, native: _Rows, emulated: _Rows) -> dict[str, Any]:
     return {**found, **_MEASURES[kind](native[finite], emulated[finite])}
 
 
-def _outputs(kind: str, native: dict[str, _Rows], emulated: dict[str, _Rows]) -> dict[str, Any]:
+def _outputs(kind: str, native: list[_Rows], emulated: list[_Rows]) -> dict[str, Any]:
     """Each output by itself; what is told is the worst of them."""
-    found: dict[str, Any] = {"rows": sum(map(len, native.values())), "broken": 0}
+    found: dict[str, Any] = {"rows": sum(map(len, native)), "broken": 0}
     cosines: list[_Rows] = []
-    for name, here in native.items():
-        there = emulated.get(name)
-        if there is None or there.shape != here.shape:
+    for here, there in zip(native, emulated, strict=True):
+        if there.shape != here.shape:
             found["broken"] += len(here)
             continue
         if here.dtype.kind != "f":

@@ -3,7 +3,7 @@
 Runs in the toolchain `emulation` on this machine, by edgec.toolchain; imports nothing of edgec.
 
 Request: `inputs` (each `name`, `dtype`, `shape`, and `image` with `scale`, `mean`, `std` and `channels_last`, or null),
-`samples` (a number), `out`. Answer: `samples`.
+`samples` (a number), `out` (a file with an array of each input, in their order). Answer: `samples`.
 
 An image is a picture of soft waves, as bright as photographs are and prepared as the manifest says; other numbers are
 waves of the size of one; whole numbers are 0 and 1. An open dimension is 1.
@@ -25,11 +25,9 @@ def run(request: dict[str, Any], _progress: Callable[..., None]) -> dict[str, An
     """See the module."""
     random = np.random.default_rng(_SEED)
     count = int(request["samples"])
-    arrays: dict[str, Any] = {
-        port["name"]: np.stack([_drawn(port, random) for _ in range(count)]) for port in request["inputs"]
-    }
+    arrays = [np.stack([_drawn(port, random) for _ in range(count)]) for port in request["inputs"]]
     with open(request["out"], "wb") as file:  # noqa: PTH123 - a path from edgec
-        np.savez(file, **arrays)
+        np.savez(file, *arrays)
     return {"samples": count}
 
 

@@ -2,7 +2,8 @@
 
 Runs in the toolchain `emulation` and in the emulated root, by edgec.toolchain; imports nothing of edgec.
 
-Request: `model`, `kind`, `texts` (each `ids`, `types`) or `samples` (a file: see draw_samples.py), `single_tokens`,
+Request: `model`, `kind`, `texts` (each `ids`, `types`) or `samples` (a file: see draw_samples.py) and `inputs` (their
+names), `single_tokens`,
 `head_width` (of a decoder), `threads`, `out` (a file with arrays of two dimensions, a row for each text, token or
 sample).
 Answer: `ids`, `runtime`, `features` (empty: onnxruntime chooses its kernels at run time), `machine`.
@@ -35,7 +36,7 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
     session = onnxruntime.InferenceSession(request["model"], options, providers=["CPUExecutionProvider"])
     texts = request.get("texts", [])
     if request["kind"] in ("classifier", "graph"):
-        arrays = _outputs(session, request["samples"], progress)
+        arrays = _outputs(session, list(_samples(request)), progress)
     else:
         rows = []
         for done, text in enumerate(texts):
@@ -46,9 +47,9 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
                 )
             else:
                 rows.append(_POOLED[request["kind"]](session.run(None, _given(session, text))[0][0]))
-        arrays = {"rows": np.stack(rows)}
+        arrays = [np.stack(rows)]
     with open(request["out"], "wb") as file:  # noqa: PTH123 - a path from edgec
-        np.savez(file, **arrays)
+        np.savez(file, *arrays)
     return {
         "ids": [text["ids"] for text in texts],
         "runtime": f"onnxruntime {onnxruntime.__version__}",
@@ -57,24 +58,26 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
     }
 
 
-def _outputs(session: Any, path: str, progress: Callable[..., None]) -> dict[str, _Array]:
+def _outputs(session: Any, samples: list[dict[str, _Array]], progress: Callable[..., None]) -> list[_Array]:
     names = [value.name for value in session.get_outputs()]
-    found: dict[str, list[_Array]] = {name: [] for name in names}
-    samples = list(_samples(path))
+    found: list[list[_Array]] = [[] for _ in names]
     for done, sample in enumerate(samples):
         progress(done, len(samples), "samples", f"on {platform.machine()}")
-        for name, values in zip(names, session.run(names, sample), strict=True):
-            found[name].append(np.asarray(values).reshape(-1))
-    # An output whose size depends on the data has rows of its own lengths: they are compared where both have one.
-    widest = {name: max(map(len, rows)) for name, rows in found.items()}
-    return {name: np.stack([np.pad(row, (0, widest[name] - len(row))) for row in rows]) for name, rows in found.items()}
+        for rows, values in zip(found, session.run(names, sample), strict=True):
+            rows.append(np.asarray(values).reshape(-1))
+    # Where an output's size depends on the data, rows have lengths of their own.
+    widest = [max(map(len, rows)) for rows in found]
+    return [
+        np.stack([np.pad(row, (0, width - len(row))) for row in rows])
+        for rows, width in zip(found, widest, strict=True)
+    ]
 
 
-def _samples(path: str) -> Iterator[dict[str, _Array]]:
-    with np.load(path, allow_pickle=False) as arrays:
-        values = dict(arrays)
-    for number in range(len(next(iter(values.values())))):
-        yield {name: rows[number] for name, rows in values.items()}
+def _samples(request: dict[str, Any]) -> Iterator[dict[str, _Array]]:
+    with np.load(request["samples"], allow_pickle=False) as file:
+        arrays = [file[f"arr_{place}"] for place in range(len(request["inputs"]))]
+    for values in zip(*arrays, strict=True):
+        yield dict(zip(request["inputs"], values, strict=True))
 
 
 def _given(session: Any, text: dict[str, Any]) -> dict[str, _Array]:
