@@ -64,17 +64,15 @@ class _Limit:
     unit: str
 
 
+_COSINE = _Limit("smallest cosine", "min_cosine", MIN_COSINE, ">=", "")
 _KINDS: Mapping[str, tuple[_Limit, ...]] = {
     "decoder": (
         _Limit("KL divergence", "mean_kl", MAX_KL, "<=", "nats"),
         _Limit("top-1 agreement", "top1", MIN_TOP1, ">=", "of tokens"),
     ),
-    "encoder": (_Limit("smallest cosine", "min_cosine", MIN_COSINE, ">=", ""),),
-    "classifier": (_Limit("smallest cosine", "min_cosine", MIN_COSINE, ">=", ""),),
-    "graph": (
-        _Limit("smallest cosine", "min_cosine", MIN_COSINE, ">=", ""),
-        _Limit("equal whole numbers", "equal", MIN_EQUAL, ">=", "of them"),
-    ),
+    "encoder": (_COSINE,),
+    "classifier": (_COSINE,),
+    "graph": (_COSINE, _Limit("equal whole numbers", "equal", MIN_EQUAL, ">=", "of them")),
     "reranker": (_Limit("score error", "error", MAX_SCORE_ERROR, "<=", "of the spread"),),
 }
 

@@ -142,21 +142,22 @@ def refuse_unfit(subject: EmulatedSubject) -> None:
             f"{subject.name} cannot be emulated: no runtime of `{subject.format}` runs in qemu",
             hint=f"emulated are the formats {listed(FORMATS)}",
         )
-    if subject.format == "onnx" and subject.kind in _WITHOUT_TEXT and not subject.inputs:
-        raise InputError.of(
-            f"{subject.name} cannot be emulated: its manifest does not say what goes in",
-            hint="build the bundle again, or leave out the emulation",
-        )
-    if subject.format == "onnx" and subject.kind not in _WITHOUT_TEXT and subject.tokenizer is None:
-        raise InputError.of(
-            f"{subject.name} cannot be emulated: there is no tokenizer.json, which makes its inputs",
-            hint="leave out the emulation of this artifact",
-        )
-    if subject.format == "onnx" and subject.kind == "decoder" and subject.head_width is None:
-        raise InputError.of(
-            f"{subject.name} cannot be emulated: no config.json says how wide its heads are",
-            hint="leave out the emulation of this artifact",
-        )
+    if subject.format == "onnx" and (missing := _missing_of(subject)) is not None:
+        what, hint = missing
+        raise InputError.of(f"{subject.name} cannot be emulated: {what}", hint=hint)
+
+
+def _missing_of(subject: EmulatedSubject) -> tuple[str, str] | None:
+    """What inputs of an ONNX file cannot be made without, and what to do."""
+    leave_out = "leave out the emulation of this artifact"
+    if subject.kind in _WITHOUT_TEXT:
+        unknown = "its manifest does not say what goes in", "build the bundle again, or leave out the emulation"
+        return None if subject.inputs else unknown
+    if subject.tokenizer is None:
+        return "there is no tokenizer.json, which makes its inputs", leave_out
+    if subject.kind == "decoder" and subject.head_width is None:
+        return "no config.json says how wide its heads are", leave_out
+    return None
 
 
 def native_side(environment: Environment) -> Side:

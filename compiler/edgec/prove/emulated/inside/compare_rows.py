@@ -27,7 +27,7 @@ def run(request: dict[str, Any], _progress: Callable[..., None]) -> dict[str, An
     sys.path.insert(0, request["package"])
     native, emulated = (_arrays(request[side]) for side in ("native", "emulated"))
     if request["kind"] in ("classifier", "graph"):
-        return _outputs(request["kind"], native, emulated)
+        return _outputs(native, emulated)
     return _rows(request["kind"], *(np.asarray(one[0], np.float64) for one in (native, emulated)))
 
 
@@ -46,7 +46,7 @@ def _rows(kind: str, native: _Rows, emulated: _Rows) -> dict[str, Any]:
     return {**found, **_MEASURES[kind](native[finite], emulated[finite])}
 
 
-def _outputs(kind: str, native: list[_Rows], emulated: list[_Rows]) -> dict[str, Any]:
+def _outputs(native: list[_Rows], emulated: list[_Rows]) -> dict[str, Any]:
     """Each output by itself; what is told is the worst of them."""
     found: dict[str, Any] = {"rows": sum(map(len, native)), "broken": 0}
     cosines: list[_Rows] = []
@@ -64,8 +64,6 @@ def _outputs(kind: str, native: list[_Rows], emulated: list[_Rows]) -> dict[str,
         whole = same.all(axis=1)
         found["broken"] += int((~whole).sum())
         one, other = (np.where(np.isfinite(values), values, 0)[whole] for values in (one, other))
-        if kind == "classifier" and whole.any():
-            found["top1"] = float((one.argmax(axis=1) == other.argmax(axis=1)).mean())
         cosines.append(_each_cosine(one, other))
     every = np.concatenate(cosines) if cosines else np.zeros(0)
     return found | ({"min_cosine": float(every.min()), "mean_cosine": float(every.mean())} if every.size else {})

@@ -1,11 +1,11 @@
 """Runs an ONNX model on given inputs. Started twice with the same request: natively, and in qemu.
 
-Runs in the toolchain `emulation` and in the emulated root, by edgec.toolchain; imports nothing of edgec.
+Runs in the toolchain `emulation` and in the emulated root, by edgec.toolchain; imports nothing of edgec but the proofs'
+own sessions.
 
 Request: `model`, `kind`, `texts` (each `ids`, `types`) or `samples` (a file: see draw_samples.py) and `inputs` (their
-names), `single_tokens`,
-`head_width` (of a decoder), `threads`, `out` (a file with arrays of two dimensions, a row for each text, token or
-sample).
+names), `single_tokens`, `head_width` (of a decoder), `threads`, `out` (a file with arrays of two dimensions, a row for
+each text, token or sample).
 Answer: `ids`, `runtime`, `features` (empty: onnxruntime chooses its kernels at run time), `machine`.
 
 Rows are, by kind: `encoder`: the mean hidden state of a text; `reranker`: its score; `decoder`: logits of each token,
@@ -16,37 +16,37 @@ own.
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+
+# At the end: nothing beside these files comes before the standard library.
+sys.path.append(str(Path(__file__).parents[2] / "onnx_decoder" / "inside"))
+sys.path.append(str(Path(__file__).parents[3] / "formats" / "onnx" / "inside"))
 
 import numpy as np
 import onnxruntime
+from cached_session import CachedSession
+from encoder_session import EncoderSession
 
-_PAST, _PRESENT = "past_key_values.", "present."
-_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _Array = Any
+# Of a text and its number: what it gives.
+_RowsOf = Callable[[dict[str, Any], int], list[_Array]]
 
 
 def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
     """See the module."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(request["threads"])
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    progress(0, 1, "texts", "opening the model")
-    session = onnxruntime.InferenceSession(request["model"], options, providers=["CPUExecutionProvider"])
     texts = request.get("texts", [])
-    if request["kind"] in ("classifier", "graph"):
-        arrays = _outputs(session, list(_samples(request)), progress)
+    progress(0, 1, "texts", "opening the model")
+    if "samples" in request:
+        arrays = _outputs(request, progress)
     else:
-        rows = []
+        rows_of = _decoder(request) if request["kind"] == "decoder" else _pooled(request)
+        rows: list[_Array] = []
         for done, text in enumerate(texts):
             progress(done, len(texts), "texts", f"{len(text['ids'])} tokens on {platform.machine()}")
-            if request["kind"] == "decoder":
-                rows += _decoder(
-                    session, text["ids"], request["single_tokens"] if done == 0 else 0, request["head_width"]
-                )
-            else:
-                rows.append(_POOLED[request["kind"]](session.run(None, _given(session, text))[0][0]))
+            rows += rows_of(text, done)
         arrays = [np.stack(rows)]
     with open(request["out"], "wb") as file:  # noqa: PTH123 - a path from edgec
         np.savez(file, *arrays)
@@ -58,7 +58,32 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
     }
 
 
-def _outputs(session: Any, samples: list[dict[str, _Array]], progress: Callable[..., None]) -> list[_Array]:
+def _pooled(request: dict[str, Any]) -> _RowsOf:
+    pooling = {"encoder": "mean", "reranker": "score"}[request["kind"]]
+    # No text is padded.
+    session = EncoderSession(Path(request["model"]), pooling, pad_id=0, threads=int(request["threads"]))
+    return lambda text, _number: session.rows([text])
+
+
+def _decoder(request: dict[str, Any]) -> _RowsOf:
+    session = CachedSession(request["model"], int(request["threads"]), int(request["head_width"]))
+
+    def rows_of(text: dict[str, Any], number: int) -> list[_Array]:
+        found, cache = [*session.continued(text["ids"], 0)], None
+        for token in text["ids"][: request["single_tokens"]] if number == 0 else []:
+            rows, cache = session.step([token], cache)
+            found += [*rows]
+        return found
+
+    return rows_of
+
+
+def _outputs(request: dict[str, Any], progress: Callable[..., None]) -> list[_Array]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(request["threads"])
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(request["model"], options, providers=["CPUExecutionProvider"])
+    samples = list(_samples(request))
     names = [value.name for value in session.get_outputs()]
     found: list[list[_Array]] = [[] for _ in names]
     for done, sample in enumerate(samples):
@@ -78,51 +103,3 @@ def _samples(request: dict[str, Any]) -> Iterator[dict[str, _Array]]:
         arrays = [file[f"arr_{place}"] for place in range(len(request["inputs"]))]
     for values in zip(*arrays, strict=True):
         yield dict(zip(request["inputs"], values, strict=True))
-
-
-def _given(session: Any, text: dict[str, Any]) -> dict[str, _Array]:
-    ids = np.array([text["ids"]], np.int64)
-    given = {
-        "input_ids": ids,
-        "attention_mask": np.ones_like(ids),
-        "token_type_ids": np.array([text["types"]], np.int64),
-    }
-    return {value.name: given[value.name] for value in session.get_inputs()}
-
-
-def _decoder(session: Any, ids: list[int], single: int, head_width: int) -> list[_Array]:
-    # Batch and tokens of a KV cache are open; the number of heads is in the graph.
-    empty = {
-        value.name: np.zeros((1, value.shape[1], 0, head_width), _TYPES[value.type])
-        for value in session.get_inputs()
-        if value.name.startswith(_PAST)
-    }
-    found = [*_step(session, ids, empty, 0)[0]]
-    past = empty
-    for place, token in enumerate(ids[:single]):
-        rows, past = _step(session, [token], past, place)
-        found += [*rows]
-    return found
-
-
-def _step(session: Any, ids: list[int], past: dict[str, _Array], before: int) -> tuple[_Array, dict[str, _Array]]:
-    """Logits of the tokens, and the KV cache with them."""
-    tokens = np.array([ids], np.int64)
-    total = before + len(ids)
-    given = {
-        "input_ids": tokens,
-        "attention_mask": np.ones((1, total), np.int64),
-        "position_ids": np.arange(before, total, dtype=np.int64)[None],
-        **past,
-    }
-    names = [value.name for value in session.get_outputs()]
-    feed = {value.name: given[value.name] for value in session.get_inputs()}
-    made = dict(zip(names, session.run(names, feed), strict=True))
-    cache = {_PAST + name.removeprefix(_PRESENT): made[name] for name in names if name.startswith(_PRESENT)}
-    return made["logits"][0].astype(np.float32), cache
-
-
-_POOLED: dict[str, Callable[[_Array], _Array]] = {
-    "encoder": lambda hidden: hidden.mean(axis=0),
-    "reranker": lambda scores: scores.reshape(-1),
-}

@@ -50,11 +50,12 @@ def _compared(request: dict[str, Any], progress: Callable[..., None]) -> dict[st
     progress(0, total, "texts", "the source in torch")
     source = StreamedModel(CheckpointFolder(Path(request["source"]), "source"), lambda _: None)
     states = source.hidden([window[:-1] for window in windows])[:, scored_from - 1 :].flatten(0, 1).contiguous()
-    session = CachedSession(request["model"], int(request["threads"]), int(request["head_width"]))
+    session = _opened(request)
     sums = DivergenceSums([token for window in windows for token in window[scored_from:]])
     for index, window in enumerate(windows):
         progress(len(windows) + index, total, "texts", "the artifact in onnxruntime")
-        _add_window(sums, index, session.continued(window[:-1], scored_from - 1), states=states, source=source)
+        logits = torch.from_numpy(session.continued(window[:-1], scored_from - 1))
+        _add_window(sums, index, logits, states=states, source=source)
     del states
     answers, decoded, at_once = _answers(session, request, lambda i: progress(2 * len(windows) + i, total, "texts", ""))
     # Its weights go before those of onnxruntime-genai come.
@@ -69,6 +70,13 @@ def _compared(request: dict[str, Any], progress: Callable[..., None]) -> dict[st
         "runtime": None if request["runtime"] is None else answer_in_genai(request, decoded),
         "versions": {m.__name__: m.__version__ for m in (torch, transformers, onnxruntime)},
     }
+
+
+def _opened(request: dict[str, Any]) -> CachedSession:
+    try:
+        return CachedSession(request["model"], int(request["threads"]), int(request["head_width"]))
+    except ValueError as error:
+        raise RefusedError("candidate", str(error)) from error
 
 
 def _add_window(
@@ -96,8 +104,8 @@ def _answers(
         step(index)
         ids, rows = session.greedy(prompt, int(request["new_tokens"]), frozenset(request["end_ids"]))
         answers.append(ids)
-        decoded.append(rows)
-        at_once.append(session.continued([*prompt, *ids[:-1]], 0)[len(prompt) - 1 :].clone())
+        decoded.append(torch.from_numpy(rows))
+        at_once.append(torch.from_numpy(session.continued([*prompt, *ids[:-1]], 0)[len(prompt) - 1 :].copy()))
     return answers, decoded, at_once
 
 
