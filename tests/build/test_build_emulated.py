@@ -15,10 +15,7 @@ from classifier_models import write_vit
 from emulated_case import emulated
 from graph_models import detector, pairs, save, scenes, two_towers
 from image_folder import write_images
-from onnx_families import write_family
-
-from edgec.events import silent
-from edgec.toolchain.environments import find_toolchain, install
+from onnx_families import python_of, write_family
 
 RECIPE = """\
 schema: edgec/recipe/v1
@@ -70,10 +67,11 @@ def test_decoders_by_their_logits_with_and_without_a_kv_cache(workshop: Shop) ->
 @emulated
 @pytest.mark.heavy("emulated")
 def test_a_reranker_by_its_scores_of_pairs(workshop: Shop, toolchains_root: Path) -> None:
-    log = workshop.folder / "install.log"
-    python = install(find_toolchain("optimum"), toolchains_root, offline=False, report=silent, log=log).python
+    python = python_of("optimum", toolchains_root, workshop.folder)
     model = write_family(workshop.folder / "reranker", "bert-reranker", python)
-    found = built(workshop, model, f"held_out: {MODEL}/held_out.txt", "quantize: {scheme: int8_fine}")
+    schemes = "quantize: {scheme: fp32}", "quantize: {scheme: int8_fine}"
+    found = built(workshop, model, f"held_out: {MODEL}/held_out.txt", *schemes)
+    assert 0 <= found["onnx-fp32"]["score error"] < 0.001
     assert 0 <= found["onnx-int8_fine"]["score error"] < 0.2
 
 

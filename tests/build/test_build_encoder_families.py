@@ -7,12 +7,9 @@ from pathlib import Path
 
 import pytest
 from build_shop import MODEL, Shop, hub_of
-from onnx_families import write_family
+from onnx_families import python_of, write_family
 from test_build_onnx import checks, unpacked
 from test_build_recipes import nomic
-
-from edgec.events import silent
-from edgec.toolchain.environments import find_toolchain, install
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 RECIPE = """\
@@ -29,11 +26,6 @@ artifacts:
 prove: {{held_out: {texts}/held_out.txt}}
 """
 pytestmark = [pytest.mark.toolchain, pytest.mark.heavy("optimum")]
-
-
-def python_of(name: str, root: Path, tmp_path: Path) -> Path:
-    """The Python of a toolchain, which is installed if it is not there."""
-    return install(find_toolchain(name), root, offline=False, report=silent, log=tmp_path / "install.log").python
 
 
 def test_a_reranker_is_proven_by_its_scores_of_pairs(workshop: Shop, toolchains_root: Path) -> None:

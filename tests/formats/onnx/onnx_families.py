@@ -10,6 +10,9 @@ from typing import Any
 
 from encoder_models import write_encoder
 
+from edgec.events import silent
+from edgec.toolchain.environments import find_toolchain, install
+
 ROOT = Path(__file__).parents[3]
 LINES = (ROOT / "models" / "docs-llama" / "calibration.txt").read_text(encoding="utf-8").splitlines()
 # Weights are spread, so that layers say something; norms stay near one, so that numbers stay small.
@@ -55,6 +58,11 @@ MODELS = {
         "DistilBertForSequenceClassification", {**_DISTILBERT, **_POSITIONS, **ONE_LABEL}
     ),
 }
+
+
+def python_of(name: str, root: Path, tmp_path: Path) -> Path:
+    """The Python of a toolchain, which is installed if it is not there."""
+    return install(find_toolchain(name), root, offline=False, report=silent, log=tmp_path / "install.log").python
 
 
 def write_family(folder: Path, name: str, python: Path) -> Path:

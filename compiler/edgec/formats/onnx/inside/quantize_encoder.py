@@ -84,8 +84,8 @@ class _Source:
     def start(self, route: dict[str, Any]) -> Path:
         """The graph with the route's kind of tables (`tensor`: left to onnxruntime), without what only costs time.
 
-        As it is for onnxruntime's default, which shows what others get, and where weights lie beside the graph, when
-        taking factors into them would take all into memory.
+        As it is for onnxruntime's default, which shows what others get, and where weights still lie beside the graph,
+        when taking factors into them would take all into memory.
         """
         kind, plain = route["embedding"], route["every_op"]
         if kind not in _TABLE_BITS and (plain or self._beside):
@@ -95,9 +95,12 @@ class _Source:
             model = read(self.path)
             if kind in _TABLE_BITS:
                 tables_to_rows(model, self.path.parent, _TABLE_BITS[kind])
-            if not self._beside:
-                simplify(model.graph, for_browser=self.request["for_browser"])
             write(model, self.path.parent, made, beside=self.request["beside"])
+            # Smaller tables may have brought the weights into the graph.
+            model = read(made)
+            if not has_weights_beside(model):
+                simplify(model.graph, for_browser=self.request["for_browser"])
+                write(model, made.parent, made, beside=False)
         return made
 
 

@@ -31,18 +31,14 @@ def simplify(graph: Any, *, for_browser: bool) -> None:
 
 def fold_shapes(graph: Any) -> int:
     """Reshapes to a shape that is put together of the text's own dimensions, in their places; returns how many."""
-    made = {out: node for node in graph.node for out in node.output}
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    constants |= {
-        node.output[0]: numpy_helper.to_array(node.attribute[0].t) for node in graph.node if node.op_type == "Constant"
-    }
+    names = _Names(graph)
     folded = 0
     for node in graph.node:
-        parts = made.get(node.input[1]) if node.op_type == "Reshape" else None
+        parts = names.made.get(node.input[1]) if node.op_type == "Reshape" else None
         if parts is None or parts.op_type != "Concat":
             continue
-        sizes = [_size(name, place, made, constants) for place, name in enumerate(parts.input)]
-        if None not in sizes and _same_text(node.input[0], parts, made):
+        sizes = [_size(name, place, names) for place, name in enumerate(parts.input)]
+        if None not in sizes and _same_text(node.input[0], parts, names.made):
             name = f"{node.output[0]}_shape"
             graph.initializer.append(numpy_helper.from_array(np.array(sizes, np.int64), name))
             node.input[1] = name
@@ -81,14 +77,13 @@ def sum_before_norms(graph: Any) -> int:
     """Additions before a normalization become sums of two, which are the same; returns how many.
 
     onnxruntime 1.32 fuses an addition and a normalization into SkipLayerNormalization, which on a CPU takes four times
-    as long as both (docs/onnx.md), and does not fuse a sum. In a browser the fused one is as fast.
+    as long as both (docs/onnx.md), and does not fuse a sum. In a browser the fused one is faster.
     """
-    made = {out: node for node in graph.node for out in node.output}
-    constants = {tensor.name for tensor in graph.initializer}
+    names = _Names(graph)
     changed = 0
     for node in graph.node:
-        addition = made.get(node.input[0]) if node.op_type == "LayerNormalization" else None
-        if addition is not None and addition.op_type == "Add" and not constants & set(addition.input):
+        addition = names.made.get(node.input[0]) if node.op_type == "LayerNormalization" else None
+        if addition is not None and addition.op_type == "Add" and not names.weights.keys() & set(addition.input):
             addition.op_type = "Sum"
             changed += 1
     return changed
@@ -99,7 +94,7 @@ class _Names:
 
     def __init__(self, graph: Any) -> None:
         self.weights = {tensor.name: tensor for tensor in graph.initializer}
-        self._made = {out: node for node in graph.node for out in node.output}
+        self.made = {out: node for node in graph.node for out in node.output}
         # A shape is the same whatever the values are.
         reads = [name for node in graph.node if node.op_type != "Shape" for name in node.input]
         reads += [value.name for value in graph.output]
@@ -118,7 +113,7 @@ class _Names:
         """What the node multiplies its first input with, when that is one number; else None."""
         if node.op_type not in ("Mul", "Div"):
             return None
-        number = self._scalar(node.input[1])
+        number = self.scalar(node.input[1])
         if number is None or number.dtype != np.float32 or not np.isfinite(number) or number == 0:
             return None
         return number if node.op_type == "Mul" else np.float32(1) / number
@@ -142,15 +137,15 @@ class _Names:
         return weights if all(self._reads[weight] == 1 for weight in weights) else None
 
     def _only_reader(self, name: str) -> Any:
-        return self._made.get(name) if self._reads[name] == 1 else None
+        return self.made.get(name) if self._reads[name] == 1 else None
 
-    def _scalar(self, name: str) -> Any:
+    def scalar(self, name: str) -> Any:
         """The value of a tensor of one number that no text changes; else None."""
         if name in self.weights:
             # Large tensors may lie beside the graph.
             tensor = self.weights[name]
             return numpy_helper.to_array(tensor).reshape(-1)[0] if np.prod(tensor.dims, dtype=int) == 1 else None
-        node = self._made.get(name)
+        node = self.made.get(name)
         if node is None:
             return None
         if node.op_type == "Constant":
@@ -163,7 +158,7 @@ class _Names:
             return None
         given = []
         for one in node.input:
-            given.append(self._scalar(one))
+            given.append(self.scalar(one))
             if given[-1] is None:
                 return None
         if node.op_type == "Cast":
@@ -173,30 +168,31 @@ class _Names:
 
     def _last_dimension(self, node: Any) -> Any:
         """Of `Shape(x)[-1:]`, where it is known."""
-        shape = self._made.get(node.input[0])
-        bounds = [self._scalar(name) for name in node.input[1:]]
+        shape = self.made.get(node.input[0])
+        bounds = [self.scalar(name) for name in node.input[1:]]
         if shape is None or shape.op_type != "Shape" or shape.attribute or bounds[:2] != [-1, _LAST]:
             return None
-        place, node = -1, self._made.get(shape.input[0])
+        place, node = -1, self.made.get(shape.input[0])
         while node is not None and node.op_type == "Transpose" and node.attribute:
-            place, node = node.attribute[0].ints[place], self._made.get(node.input[0])
+            place, node = node.attribute[0].ints[place], self.made.get(node.input[0])
         if node is None or node.op_type != "Reshape" or node.input[1] not in self.weights:
             return None
         sizes = numpy_helper.to_array(self.weights[node.input[1]])
         return sizes[place] if sizes[place] > 0 else None
 
 
-def _size(name: str, place: int, made: Mapping[str, Any], constants: Mapping[str, Any]) -> int | None:
+def _size(name: str, place: int, names: _Names) -> int | None:
     """The part of a shape: a constant, or 0 for the dimension of the reshaped tensor in the same place; else None."""
-    if name in constants and constants[name].size == 1:
-        return int(constants[name].reshape(-1)[0])
-    node = made.get(name)
+    number = names.scalar(name)
+    if number is not None:
+        return int(number)
+    node = names.made.get(name)
     if node is not None and node.op_type == "Unsqueeze":
-        node = made.get(node.input[0])
-    if node is None or node.op_type != "Gather" or node.input[1] not in constants:
+        node = names.made.get(node.input[0])
+    if node is None or node.op_type != "Gather":
         return None
-    shape = made.get(node.input[0])
-    own = shape is not None and shape.op_type == "Shape" and int(constants[node.input[1]]) == place
+    shape = names.made.get(node.input[0])
+    own = shape is not None and shape.op_type == "Shape" and names.scalar(node.input[1]) == place
     return 0 if own else None
 
 
