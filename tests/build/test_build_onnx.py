@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from build_shop import Shop, encoder_files, hub_of
 from encoder_models import write_encoder
@@ -60,6 +62,9 @@ def test_minilm_is_small_and_near_and_the_report_shows_what_was_rejected(
 
     folder = unpacked(workshop, built.last["bundle"])
     assert 22_000_000 < (folder / "onnx" / "model-auto.onnx").stat().st_size <= 23_500_000
+    # Nothing computes attention's factor at every text; before each of 13 normalizations there is a sum.
+    operators = Counter(node.op_type for node in onnx.load(folder / "onnx" / "model-auto.onnx").graph.node)
+    assert (operators["Sqrt"], operators["Sum"], operators["LayerNormalization"]) == (0, 13, 13)
     (proof,) = built.last["proofs"]
     assert checks(proof)["mean cosine"] >= 0.999
     assert checks(proof)["smallest cosine in a batch"] >= 0.97
