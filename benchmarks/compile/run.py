@@ -3,6 +3,8 @@
 Prints a markdown table and writes the same as JSON. Every step is a process of its own; CPU seconds, peak memory and
 bytes written are the kernel's (wait4). The tensor data of both sides are compared at the end: they must be equal.
 
+`--speed`: also how fast llama.cpp runs both files, in turns (speed_of.py).
+
 Usage: EDGEC_LLAMA_CPP=<folder> python benchmarks/compile/run.py qwen2-0.5b [--schemes q4_0 q4_k_m+imatrix] [--work W]
 """
 
@@ -48,7 +50,20 @@ def compare_tensors(ours: Path, theirs: Path) -> int:
     return int(done.stdout)
 
 
-def run(shape: str, schemes: list[str], peer: Path, work: Path, layers: int | None) -> dict[str, object]:
+def speed_of(ours: Path, theirs: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """Tokens per second of our file and of a copy of theirs, each also as a share of theirs."""
+    copy = theirs.with_name("copy.gguf")
+    shutil.copyfile(theirs, copy)
+    command = [sys.executable, _HERE / "speed_of.py", theirs, ours, copy]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+    copy.unlink()
+    found = json.loads(done.stdout)
+    return {"edgec": found[str(ours)], "copy": found[str(copy)]}
+
+
+def run(
+    shape: str, schemes: list[str], peer: Path, work: Path, layers: int | None, *, speed: bool
+) -> dict[str, object]:
     """Measure all `schemes`; the peer's conversion is done once and counted for each."""
     source = make_checkpoint(work, shape, layers=layers)
     converted = work / "converted.gguf"
@@ -85,6 +100,7 @@ def run(shape: str, schemes: list[str], peer: Path, work: Path, layers: int | No
                 "peer_quantize": asdict(quantize),
                 "peer": asdict(convert.then(quantize)),
                 "edgec": asdict(ours),
+                **({"speed": speed_of(output, theirs)} if speed else {}),
             }
         )
         theirs.unlink()
@@ -125,6 +141,12 @@ def table(result: dict[str, object]) -> str:
             f"| {theirs['written_mb']:.0f} / {ours['written_mb']:.0f} | {ours['written_mb'] / row['output_mb']:.3f} "
             f"| {row['equal_tensors']} |"
         )
+    for row in result["rows"]:
+        for what, found in row["speed"]["edgec"].items() if "speed" in row else ():
+            lines.append(
+                f"\n{row['scheme']}, {what}: {found['per_s']} tokens per CPU s, {found['share']} of the peer's file "
+                f"(a copy of the peer's: {row['speed']['copy'][what]['share']})"
+            )
     return "\n".join(lines)
 
 
@@ -148,6 +170,7 @@ def main() -> None:
     parser.add_argument("shape", choices=sorted(CONFIGS))
     parser.add_argument("--schemes", nargs="+", default=list(_TARGETS))
     parser.add_argument("--layers", type=int, help="fewer layers than the shape has")
+    parser.add_argument("--speed", action="store_true", help="also run both files in llama.cpp")
     parser.add_argument("--work", type=Path, help="keeps the checkpoint here")
     parser.add_argument("--json", type=Path, help="where the numbers are written")
     arguments = parser.parse_args()
@@ -158,7 +181,7 @@ def main() -> None:
         # The source, the peer's conversion of it, and both sides' outputs, one scheme at a time.
         largest = max(output_bytes(arguments.shape, s, arguments.layers) for s in arguments.schemes)
         refuse_small_disk(work, 2 * disk_bytes(arguments.shape, arguments.layers) + 2 * largest)
-        result = run(arguments.shape, arguments.schemes, peer, work, arguments.layers)
+        result = run(arguments.shape, arguments.schemes, peer, work, arguments.layers, speed=arguments.speed)
     print(table(result))
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n")
