@@ -43,7 +43,11 @@ def test_a_decoder_agrees_and_is_found_again(docs_llama: Path, toolchains_root: 
     assert "no dot-product instructions" in dotprod.why
     (kept,) = bench.results.iterdir()
     kept.write_text(json.dumps({**found.found, "rows": 1234}))
-    assert emulate(subject_of(docs_llama), bench).found["rows"] == 1234
+    again = emulate(subject_of(docs_llama), bench)
+    assert (found.kept, again.kept, again.found["rows"]) == (False, True, 1234)
+    # What is no result is run again.
+    kept.write_text('{"rows": 1}')
+    assert emulate(subject_of(docs_llama), bench) == found
 
 
 @emulated
@@ -65,6 +69,7 @@ def test_encoders_and_rerankers_agree(toolchains_root: Path, tmp_path: Path) -> 
         model = compile_checkpoint(open_local(write(tmp_path / kind, lines)), tmp_path / f"{kind}-gguf", "q8_0")
         checks = emulation_checks(emulate(subject_of(model, kind), bench))
         assert len(checks) == 3
+        assert checks[0].name == "emulated cortex-a76: token ids"
         assert all(check.passed for check in checks), checks
 
 
@@ -104,10 +109,47 @@ def test_an_onnx_encoder_agrees(toolchains_root: Path, tmp_path: Path) -> None:
     model, tokenizer = write_onnx(tmp_path)
     subject = subject_of(model, "encoder", format="onnx", tokenizer=tokenizer)
     found = emulate(subject, bench_of(tmp_path, toolchains_root))
-    assert all(check.passed for check in emulation_checks(found)), found
+    checks = emulation_checks(found)
+    assert all(check.passed for check in checks), found
+    # Both sides are given the ids: that they are the same shows nothing.
+    assert [c.name.partition(": ")[2] for c in checks] == ["outputs not finite", "smallest cosine"]
     assert found.found["min_cosine"] > 0.999
     assert found.runtime == "onnxruntime 1.26.0"
     assert [gap.what for gap in found.gaps] == ["the proof's version of onnxruntime on 64-bit ARM"]
+
+
+@emulated
+def test_texts_are_as_long_as_the_model_takes(toolchains_root: Path, tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, toolchains_root)
+    model, tokenizer = write_onnx(tmp_path)
+    # Its longest text has 18.
+    for context, expected in ((5, 5), (512, 18), (None, 18)):
+        subject = subject_of(model, "encoder", format="onnx", tokenizer=tokenizer, context=context)
+        texts = prepared(subject, sides(bench)[0], tmp_path, bench)["texts"]
+        assert max(len(text["ids"]) for text in texts) == expected, texts
+
+
+def write_computed(path: Path, operator: str, ports: dict[str, list[int]]) -> EmulatedSubject:
+    """A graph of one operator; whole numbers are its second input."""
+    kinds = (TensorProto.FLOAT, TensorProto.INT64)
+    inputs = [helper.make_tensor_value_info(n, k, s) for (n, s), k in zip(ports.items(), kinds, strict=False)]
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([helper.make_node(operator, list(ports), ["y"])], "g", inputs, [y])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    told = [{"name": n, "dtype": d, "shape": s} for (n, s), d in zip(ports.items(), ("float32", "int64"), strict=False)]
+    return subject_of(path, "graph", format="onnx", inputs=drawn_inputs({"inputs": told}, None))
+
+
+@emulated
+def test_drawn_inputs_that_do_not_suit_a_graph_show_nothing(toolchains_root: Path, tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, toolchains_root)
+    with pytest.raises(InputError, match=r"of 4 outputs of drawn inputs, 4 have NaN") as undefined:
+        emulate(write_computed(tmp_path / "log.onnx", "Log", {"x": [1, 8]}), bench)
+    assert "leave out the emulation of this artifact" in str(undefined.value)
+    assert not bench.results.exists()
+    with pytest.raises(ToolError, match="the native run of shape failed") as died:
+        emulate(write_computed(tmp_path / "shape.onnx", "Reshape", {"x": [1, 8], "k": [2]}), bench)
+    assert "drawn inputs (waves around zero, whole numbers 0 and 1)" in str(died.value)
 
 
 def write_graph(path: Path, *, bias: float = 0.0, top: float = np.inf) -> EmulatedSubject:

@@ -44,6 +44,7 @@ def run_emulate(context: StepContext, action: Action, work: Workspace) -> Result
         tokenizer=context.plan.source.header.files.get("tokenizer.json"),
         config=context.plan.source.header.files.get("config.json"),
         inputs=drawn_inputs(compiled.facts.get("interface", {}), artifact.told.get("image")),
+        context=artifact.summary.context,
     )
     emulation = emulate(subject, _bench(context))
     for gap in emulation.gaps:

@@ -66,11 +66,13 @@ def _tried(folder: Path, manifest: Manifest, artifact: ArtifactEntry, cpu: str, 
         tokenizer=small.get("tokenizer.json"),
         config=small.get("config.json"),
         inputs=drawn_inputs(manifest.model.get("interfaces", {}).get(artifact.name, {}), manifest.model.get("image")),
+        context=manifest.model.get("context"),
     )
     action = f"emulate {artifact.name}"
     began = time.monotonic()
     bench.report(ActionStarted(action, "trial", f"run it on an emulated {cpu}, and compare with this machine"))
     emulation = emulate(subject, bench)
-    bench.report(ActionFinished(action, "trial", cached=False, wall_s=time.monotonic() - began))
-    versions = f"{artifact.name} on {emulation.runtime}; {NOT_ON_HARDWARE}"
+    bench.report(ActionFinished(action, "trial", cached=emulation.kept, wall_s=time.monotonic() - began))
+    kept = "; found by an earlier run" if emulation.kept else ""
+    versions = f"{artifact.name} on {emulation.runtime}; {NOT_ON_HARDWARE}{kept}"
     return Trial(emulation.label, versions, emulation_checks(emulation), tuple(gap.why for gap in emulation.gaps))

@@ -98,7 +98,8 @@ def family_of(config: Mapping[str, Any]) -> tuple[Family, str]:
     raise InputError.of(
         f"the architecture {name!r} is not exported to ONNX by this version",
         place=_CONFIG,
-        hint=f"exported are {', '.join(ARCHITECTURES)}; `format: gguf` takes decoders",
+        hint=f"exported are {', '.join(ARCHITECTURES)}; "
+        "a model of another class, exported by other means, is taken as a graph: source: {path: model.onnx}",
     )
 
 

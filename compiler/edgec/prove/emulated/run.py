@@ -37,7 +37,7 @@ from edgec.toolchain.surroundings import for_tool
 _INSIDE = Path(__file__).parent / "inside"
 _SCRIPTS = {"gguf": "run_gguf.py", "onnx": "run_onnx.py"}
 # Raised when the scripts give other numbers for the same texts.
-_REVISION = 2
+_REVISION = 3
 # Prose, code, other scripts and signs, a question; few tokens, since each takes seconds of a large model.
 TEXTS = (
     "The container starts, reads its configuration, and listens on the port that the file names.",
@@ -58,6 +58,9 @@ _FIXED_MIB = 700
 _COPIES = 2
 _COMPARE_LOG = "emulation-compare.log"
 _WITHOUT_TEXT = ("classifier", "graph")
+_DRAWN = "it was given drawn inputs (waves around zero, whole numbers 0 and 1), and may need others"
+# Of what is found, always there.
+_FOUND = frozenset({"rows", "broken", "different_ids", "machine", "runtime", "features"})
 
 
 @dataclass(frozen=True)
@@ -98,14 +101,14 @@ def emulate(subject: EmulatedSubject, bench: Bench, *, timeout_s: float = _EMULA
     machines = prepare(bench)
     qemu, root = machines.qemu, machines.root
     kept = bench.results / f"{_key(subject, qemu, root)}.json"
-    found = _read(kept)
+    found = before = _read(kept)
     if found is None:
         refuse_small_memory("the emulation", emulation_memory_mib(sum(path.stat().st_size for path in subject.files)))
         sides = native_side(machines.environment), emulated_side(qemu, root, subject.cpu, timeout_s)
         with in_use(machines.environment), root_in_use(root):
             found = _run_on(sides, subject, bench)
         write_file(kept, canonical_json(found))
-    return Emulation(subject, qemu.version, found)
+    return Emulation(subject, qemu.version, found, kept=before is not None)
 
 
 def prepare(bench: Bench) -> Machines:
@@ -127,7 +130,19 @@ def _run_on(sides: tuple[Side, Side], subject: EmulatedSubject, bench: Bench) ->
         request = prepared(subject, sides[0], Path(scratch), bench)
         # The native run first: it takes a moment, and a file that cannot be opened is found out by it.
         answered = [run_side(side, subject, request, Path(scratch), bench) for side in sides]
-        return compare(sides[0], subject.kind, answered, bench)
+        found = compare(sides[0], subject.kind, answered, bench)
+        _refuse_undefined(subject, found)
+        return found
+
+
+def _refuse_undefined(subject: EmulatedSubject, found: Mapping[str, Any]) -> None:
+    """Raises InputError where the drawn inputs have no answer, so that nothing was compared."""
+    if found.get("undefined"):
+        raise InputError.of(
+            f"{subject.name} cannot be emulated: of {found['rows']} outputs of drawn inputs, {found['undefined']} have "
+            "NaN on this machine as well",
+            hint=f"{_DRAWN}: leave out the emulation of this artifact",
+        )
 
 
 def emulation_memory_mib(artifact_bytes: int) -> int:
@@ -214,7 +229,7 @@ def prepared(subject: EmulatedSubject, native: Side, scratch: Path, bench: Bench
     """What both sides are asked, but for the file."""
     common = {"kind": subject.kind, "single_tokens": SINGLE_TOKENS, "threads": usable_cores()}
     if subject.format != "onnx":
-        return {**common, "package": _package(), "texts": list(TEXTS), "max_tokens": MAX_TOKENS}
+        return {**common, "package": _package(), "texts": list(TEXTS), "max_tokens": _longest(subject)[0]}
     if subject.kind in _WITHOUT_TEXT:
         samples = scratch / "samples.npz"
         request = {"inputs": list(subject.inputs), "samples": SAMPLES, "out": str(samples)}
@@ -231,11 +246,17 @@ def _tokens(subject: EmulatedSubject, bench: Bench) -> list[dict[str, Any]]:
     request = {
         "tokenizer": tokenizer,
         "texts": [list(pair) for pair in PAIRS] if pairs else list(TEXTS),
-        "max_tokens": 2 * MAX_TOKENS if pairs else MAX_TOKENS,
+        "max_tokens": _longest(subject)[1 if pairs else 0],
     }
     answer = _asked(own, _INSIDE / "token_ids.py", request, bench.logs / "emulation-tokens.log", bench)
     texts: list[dict[str, Any]] = answer["texts"]
     return texts
+
+
+def _longest(subject: EmulatedSubject) -> tuple[int, int]:
+    """Tokens of a text and of a pair of texts: no more than the model takes."""
+    most = 2 * MAX_TOKENS if subject.context is None or subject.kind in _WITHOUT_TEXT else subject.context
+    return min(MAX_TOKENS, most), min(2 * MAX_TOKENS, most)
 
 
 def _asked(side: Side, script: Path, request: Mapping[str, Any], log: Path, bench: Bench) -> dict[str, Any]:
@@ -255,6 +276,8 @@ def _died(error: ToolEndedError, side: Side, subject: EmulatedSubject, log: Path
         hint = f"the runtime has instructions that {subject.cpu} has not: it would die on the device as well"
     elif error.code < 0 and side.launcher:
         hint = "a newer qemu may run it (onnxruntime 1.32 dies under qemu 7.2, and runs under 10)"
+    elif error.code > 0 and subject.kind in _WITHOUT_TEXT:
+        hint = f"{_DRAWN}: see the end of its output, and leave out the emulation of this artifact if that is why"
     else:
         hint = "see the end of its output"
     return ToolError.of(f"the {side.name} run of {subject.name} failed: {said}", hint=f"{hint}; the log is {log}")
@@ -269,7 +292,7 @@ def _key(subject: EmulatedSubject, qemu: Qemu, root: Root) -> str:
         "qemu": qemu.version,
         "cpu": subject.cpu,
         "kind": subject.kind,
-        "prompts": [*TEXTS, MAX_TOKENS, SINGLE_TOKENS, tokenizer],
+        "prompts": [*TEXTS, *_longest(subject), SINGLE_TOKENS, tokenizer],
         "inputs": [SAMPLES, subject.head_width, *subject.inputs],
         "machine": platform.machine(),
         "edgec": edgec.__version__,
@@ -283,7 +306,7 @@ def _read(kept: Path) -> Mapping[str, Any] | None:
         found: Mapping[str, Any] = json.loads(kept.read_bytes())
     except (OSError, ValueError):
         return None
-    return found
+    return found if isinstance(found, dict) and found.keys() >= _FOUND else None
 
 
 def _package() -> str:

@@ -23,7 +23,7 @@ class EmulatedSubject:
 
     `cpu`: qemu's name of the target's processor; `features`: of the target's processor, as its profile names them;
     `tokenizer`: tokenizer.json, which an ONNX file that takes text needs; `config`: config.json, which one that writes
-    text needs too; `inputs`: of one that takes none: see `drawn_inputs`.
+    text needs too; `inputs`: of one that takes none: see `drawn_inputs`; `context`: tokens that it takes.
     """
 
     name: str
@@ -35,6 +35,7 @@ class EmulatedSubject:
     tokenizer: bytes | None = None
     config: bytes | None = None
     inputs: tuple[Mapping[str, Any], ...] = ()
+    context: int | None = None
 
     @property
     def head_width(self) -> int | None:
@@ -76,11 +77,12 @@ class Bench:
 @dataclass(frozen=True)
 class Emulation:
     """What both runs found: `found` is JSON of `compare_rows.py`, with `different_ids` (texts), `machine`, `runtime`
-    and `features` (of the emulated build of the runtime)."""
+    and `features` (of the emulated build of the runtime). `kept`: it was found before, and nothing was run."""
 
     subject: EmulatedSubject
     qemu: str
     found: Mapping[str, Any]
+    kept: bool = False
 
     @property
     def label(self) -> str:

@@ -5,10 +5,11 @@ imports no numpy.
 
 Request: `package`, `kind`, `native` and `emulated` (files with an array of rows; of a `classifier` and a `graph` one
 for each output).
-Answer: `rows`, `broken` (rows that are not finite; of a classifier and a graph not where the other one is) and what the
-kind measures: `mean_kl`, `top1`, `max_tie` (nats by which this machine's choice was likelier there where the emulated
-one differs) or `min_cosine`, `mean_cosine` or `error` (the largest difference of scores, as a share of their spread);
-of outputs of whole numbers `equal`, the share of them that is.
+Answer: `rows`, `broken` (rows that are not finite; of a classifier and a graph not where the other one is), of these
+also `undefined` (rows that have NaN on this machine), and what the kind measures: `mean_kl`, `top1`, `max_tie` (nats by
+which this machine's choice was likelier there where the emulated one differs) or `min_cosine`, `mean_cosine` or `error`
+(the largest difference of scores, as a share of their spread); of outputs of whole numbers `equal`, the share of them
+that is.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def _rows(kind: str, native: _Rows, emulated: _Rows) -> dict[str, Any]:
 
 def _outputs(native: list[_Rows], emulated: list[_Rows]) -> dict[str, Any]:
     """Each output by itself; what is told is the worst of them."""
-    found: dict[str, Any] = {"rows": sum(map(len, native)), "broken": 0}
+    found: dict[str, Any] = {"rows": sum(map(len, native)), "broken": 0, "undefined": 0}
     cosines: list[_Rows] = []
     for here, there in zip(native, emulated, strict=True):
         if there.shape != here.shape:
@@ -60,9 +61,10 @@ def _outputs(native: list[_Rows], emulated: list[_Rows]) -> dict[str, Any]:
             continue
         one, other = here.astype(np.float64), there.astype(np.float64)
         # What a model gives as infinite, a mask for example, it must give as that on both machines.
-        same = np.where(np.isfinite(one), np.isfinite(other), (one == other) | (np.isnan(one) & np.isnan(other)))
+        same = np.where(np.isfinite(one), np.isfinite(other), one == other)
         whole = same.all(axis=1)
         found["broken"] += int((~whole).sum())
+        found["undefined"] += int(np.isnan(one).any(axis=1).sum())
         one, other = (np.where(np.isfinite(values), values, 0)[whole] for values in (one, other))
         cosines.append(_each_cosine(one, other))
     every = np.concatenate(cosines) if cosines else np.zeros(0)
