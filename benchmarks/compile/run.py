@@ -178,9 +178,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = arguments.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
-        # The source, the peer's conversion of it, and both sides' outputs, one scheme at a time.
+        # The source, the peer's conversion of it, and both sides' outputs, one scheme at a time; for the speed a copy.
         largest = max(output_bytes(arguments.shape, s, arguments.layers) for s in arguments.schemes)
-        refuse_small_disk(work, 2 * disk_bytes(arguments.shape, arguments.layers) + 2 * largest)
+        refuse_small_disk(
+            work, 2 * disk_bytes(arguments.shape, arguments.layers) + (3 if arguments.speed else 2) * largest
+        )
         result = run(arguments.shape, arguments.schemes, peer, work, arguments.layers, speed=arguments.speed)
     print(table(result))
     if arguments.json:

@@ -76,8 +76,9 @@ class Bench:
 
 @dataclass(frozen=True)
 class Emulation:
-    """What both runs found: `found` is JSON of `compare_rows.py`, with `different_ids` (texts), `machine`, `runtime`
-    and `features` (of the emulated build of the runtime). `kept`: it was found before, and nothing was run."""
+    """What both runs found: `found` is JSON of `compare_rows.py`, with `machine`, `runtime`, `features` (of the
+    emulated build of the runtime) and, where the runtime makes the token ids, `different_ids` (texts). `kept`: it was
+    found before, and nothing was run."""
 
     subject: EmulatedSubject
     qemu: str

@@ -6,7 +6,7 @@ own sessions.
 Request: `model`, `kind`, `texts` (each `ids`, `types`) or `samples` (a file: see draw_samples.py) and `inputs` (their
 names), `single_tokens`, `head_width` (of a decoder), `threads`, `out` (a file with arrays of two dimensions, a row for
 each text, token or sample).
-Answer: `ids`, `runtime`, `features` (empty: onnxruntime chooses its kernels at run time), `machine`.
+Answer: `runtime`, `features` (empty: onnxruntime chooses its kernels at run time), `machine`.
 
 Rows are, by kind: `encoder`: the mean hidden state of a text; `reranker`: its score; `decoder`: logits of each token,
 of the first text once more token by token with the KV cache; `classifier` and `graph`: each output in an array of its
@@ -51,7 +51,6 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
     with open(request["out"], "wb") as file:  # noqa: PTH123 - a path from edgec
         np.savez(file, *arrays)
     return {
-        "ids": [text["ids"] for text in texts],
         "runtime": f"onnxruntime {onnxruntime.__version__}",
         "features": "",
         "machine": platform.machine(),
